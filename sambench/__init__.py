@@ -1,0 +1,3 @@
+"""sambench: a zero-shot evaluation suite for promptable segmentation."""
+
+__version__ = "0.1.0"

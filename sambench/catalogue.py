@@ -1,0 +1,93 @@
+"""What can be named, and what is known about it: for ``sambench list`` and ``sambench show``."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sambench import options, plugins
+from sambench.errors import UsageError
+from sambench.models import zoo
+
+
+def rows(kind: str, plugin_folders: Sequence[Path]) -> list[dict[str, str]]:
+    """``{"name", "summary"}`` of every task, dataset or model."""
+    _add(plugin_folders)
+    if kind == "models":
+        return [{"name": n, "summary": zoo.ZOO[n].summary if n in zoo.ZOO else "entry point"} for n in zoo.names()]
+    if kind == "tasks":
+        return [{"name": n, "summary": _first_line(plugins.load("tasks", n))} for n in plugins.names("tasks")]
+    cards = [plugins.load("datasets", n).card for n in plugins.names("datasets")]
+    return [{"name": c.name, "summary": f"{c.title} [{c.group}, {c.kind}]"} for c in cards]
+
+
+def card(kind: str, name: str, plugin_folders: Sequence[Path]) -> dict[str, Any]:
+    """Everything about one of them, as plain JSON values. Raises UsageError for an unknown name."""
+    _add(plugin_folders)
+    if kind == "model":
+        if name not in zoo.ZOO:
+            raise UsageError(f"unknown model {name!r}{options.did_you_mean(name, zoo.names())}")
+        entry = zoo.ZOO[name]
+        return {**dataclasses.asdict(entry), "options": _options(zoo.options_class(name))}
+    if kind == "task":
+        task = plugins.load("tasks", name)
+        return {
+            "name": task.name,
+            "version": task.version,
+            "summary": inspect.getdoc(inspect.getmodule(task)),
+            "requires": sorted(task.requires),
+            "primary metric": task.primary,
+            "options": _options(task.Options),
+        }
+    dataset = plugins.load("datasets", name)
+    return {**_plain(dataclasses.asdict(dataset.card)), "options": _options(dataset.Options)}
+
+
+def text(card: Mapping[str, Any]) -> str:
+    """A card for people: one fact a line, nested ones indented."""
+    return "\n".join(_lines(card, ""))
+
+
+def _lines(value: Mapping[str, Any], indent: str) -> list[str]:
+    lines = []
+    for key, item in value.items():
+        if item in (None, "", [], {}):
+            continue
+        if isinstance(item, Mapping):
+            lines += [f"{indent}{key}:", *_lines(item, indent + "  ")]
+        elif isinstance(item, str) and "\n" in item:
+            lines += [f"{indent}{key}:", *(f"{indent}  {line}" for line in item.strip("\n").splitlines())]
+        elif isinstance(item, list) and any(len(str(i)) > 20 for i in item):
+            lines += [f"{indent}{key}:", *(f"{indent}  - {i}" for i in item)]
+        else:
+            lines.append(f"{indent}{key}: {', '.join(map(str, item)) if isinstance(item, list) else item}")
+    return lines
+
+
+def _options(cls: type) -> dict[str, Any]:
+    documented = {"about": inspect.getdoc(cls)} if dataclasses.fields(cls) else {}
+    return {**documented, **options.as_dict(cls())} if _all_default(cls) else documented
+
+
+def _all_default(cls: type) -> bool:
+    return all(f.default is not dataclasses.MISSING for f in dataclasses.fields(cls))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [_plain(v) for v in value]
+    return sorted(value) if isinstance(value, (set, frozenset)) else value
+
+
+def _first_line(plugin: type) -> str:
+    return (inspect.getdoc(inspect.getmodule(plugin)) or "").partition("\n")[0]
+
+
+def _add(folders: Sequence[Path]) -> None:
+    for folder in folders:
+        plugins.add_folder(folder)

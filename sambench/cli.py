@@ -1,0 +1,378 @@
+"""The command line: verbs that parse, call and print. Nothing heavy is imported before a verb needs it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+import sambench
+from sambench.errors import SambenchError, UsageError
+
+if TYPE_CHECKING:
+    from sambench.evaluate import Missing, Settings
+
+INTERRUPTED = 130
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def main() -> None:
+    """The console script. Exits with 0 complete, 1 incomplete or failed, 2 usage or nothing to run, 130 interrupted."""
+    try:
+        code = cli.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        code = INTERRUPTED
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except SambenchError as error:
+        click.echo(f"error: {error}", err=True)
+        code = error.exit_code
+    except KeyboardInterrupt:
+        click.echo("interrupted: what was finished is on disk; the same command goes on from there", err=True)
+        code = INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()
+        code = 1
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def flag(*names: str, **settings: Any) -> Callable[[_Function], _Function]:
+    """A click option with its twin in the environment, ``--data-root`` and ``SAMBENCH_DATA_ROOT``."""
+    long = next(n for n in names if n.startswith("--")).removeprefix("--").partition("/")[0]
+    return click.option(*names, envvar=f"SAMBENCH_{long.upper().replace('-', '_')}", show_envvar=False, **settings)
+
+
+def out_flag(function: _Function) -> _Function:
+    return flag("--out", type=Path, default=Path("runs"), show_default=True, help="Folder of the runs.")(function)
+
+
+def data_flags(function: _Function) -> _Function:
+    """What finds a dataset."""
+    for decorate in reversed(
+        [
+            flag(
+                "--data-root",
+                type=Path,
+                help="Folder that holds the datasets, or is one. Default: the user's data folder.",
+            ),
+            flag("--split", help="Split of the dataset. Default: the paper's."),
+            flag(
+                "--set",
+                "assignments",
+                multiple=True,
+                metavar="OWNER.KEY=VALUE",
+                help="Option of the task, dataset or model, e.g. task.first_click=random. Repeatable.",
+            ),
+            flag(
+                "--plugins",
+                "plugin_folders",
+                multiple=True,
+                type=Path,
+                help="Folder with your own tasks/ and datasets/. Repeatable.",
+            ),
+        ]
+    ):
+        function = decorate(function)
+    return function
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(sambench.__version__, prog_name="sambench")
+def cli() -> None:
+    """Zero-shot evaluation of promptable segmentation: the tasks and datasets of Segment Anything.
+
+    Every flag has a twin in the environment: --data-root is SAMBENCH_DATA_ROOT.
+    """
+
+
+@cli.command()
+@flag("--task", "-t", "tasks", multiple=True, required=True, metavar="T[,T]|all", help="Task, or several.")
+@flag(
+    "--dataset",
+    "-d",
+    "datasets",
+    multiple=True,
+    required=True,
+    metavar="D[,D]|all",
+    help="Dataset, several, a collection (all, sam23, ritm5), or a .txt file of names.",
+)
+@flag(
+    "--model",
+    "-m",
+    "models",
+    multiple=True,
+    metavar="M[,M]",
+    help="Zoo name, checkpoint file, hub id, local folder, or path/to/file.py:Class. Default: the embedded model.",
+)
+@data_flags
+@out_flag
+@flag("--limit", type=click.IntRange(1), help="Only the first N images: for trials. The full run goes on from there.")
+@flag(
+    "--subset",
+    default="paper",
+    show_default=True,
+    metavar="paper|full|N",
+    help="Images that are evaluated: the paper's rule (about 10k masks), all, or N.",
+)
+@flag(
+    "--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]), help="Where models run."
+)
+@flag("--batch-size", type=click.IntRange(1), help="Images encoded at once. Default: by device.")
+@flag("--workers", type=click.IntRange(1), help="Worker processes. Default: by model and device.")
+@flag("--threads", type=click.IntRange(1), help="Threads each worker computes with. Default: by model and device.")
+@flag("--seed", type=int, default=0, show_default=True, help="Seed of random prompts and bootstraps.")
+@flag("--fresh", is_flag=True, help="Throw away what a run already has, and start again.")
+@flag("--dry-run", is_flag=True, help="Say what would be evaluated, and stop.")
+@flag("--json", "as_json", is_flag=True, help="Summaries as JSON on stdout instead of a table.")
+def run(dry_run: bool, as_json: bool, **arguments: Any) -> int:
+    """Evaluate models on datasets. Repeating the command goes on where it stopped."""
+    from sambench import evaluate
+    from sambench.progress import RunProgress
+
+    settings = _settings(**arguments)
+    plan = evaluate.make_plan(settings)
+    if dry_run:
+        for triple in plan.triples:
+            path = evaluate.specification(triple).directory(settings.out)
+            click.echo(f"{triple.title}: {len(triple.index)} images, {triple.n_masks} masks -> {path}")
+        _echo_missing(plan.missing)
+        return 0
+    if not arguments["models"]:
+        click.echo(f"no --model given: evaluating the embedded {settings.models[0]}", err=True)
+    paths, complete = [], True
+    for triple in plan.triples:
+        path, summary = evaluate.evaluate(triple, RunProgress)
+        paths.append(path)
+        if not summary["complete"]:
+            complete = False
+            _explain_incomplete(path, summary, settings)
+    report_path = _write_report(paths, settings.out / "report")
+    if as_json:
+        click.echo(json.dumps([json.loads((p / "summary.json").read_text("utf-8")) for p in paths], indent=1))
+    else:
+        _echo_table(paths)
+        _echo_missing(plan.missing)
+        click.echo(f"\nreport: {report_path}")
+    return 0 if complete else 1
+
+
+@cli.command()
+@flag("--task", "-t", required=True, help="Task the masks answer.")
+@flag("--dataset", "-d", required=True, help="Dataset with the ground truth; its images are not needed.")
+@flag(
+    "--predictions",
+    required=True,
+    type=Path,
+    help="JSON list of {image_id, annotation_id, segmentation: RLE, score}, one or more for each annotation.",
+)
+@flag("--name", help="What to call the model. Default: the name of the file.")
+@data_flags
+@out_flag
+@flag("--subset", default="full", show_default=True, metavar="paper|full|N", help="Images that are scored.")
+@flag("--seed", type=int, default=0, show_default=True, help="Seed of the bootstrap.")
+@flag("--fresh", is_flag=True, help="Throw away what a run already has, and start again.")
+@flag("--json", "as_json", is_flag=True, help="Summary as JSON on stdout instead of a table.")
+def score(task: str, dataset: str, predictions: Path, name: str | None, as_json: bool, **arguments: Any) -> int:
+    """Score masks that were predicted elsewhere."""
+    from sambench import score as scoring
+    from sambench.progress import RunProgress
+
+    settings = _settings(tasks=(task,), datasets=(dataset,), models=(), **arguments)
+    path, summary = scoring.score(settings, predictions, name, RunProgress)
+    if not summary["complete"]:
+        _explain_incomplete(path, summary, settings)
+    report_path = _write_report([path], settings.out / "report")
+    if as_json:
+        click.echo(json.dumps(summary, indent=1))
+    else:
+        _echo_table([path])
+        click.echo(f"\nreport: {report_path}")
+    return 0 if summary["complete"] else 1
+
+
+@cli.command()
+@click.argument("runs", nargs=-1, required=True, type=Path)
+@flag("--out", type=Path, required=True, help="Folder for the report.")
+@flag("--json", "as_json", is_flag=True, help="The leaderboard as JSON on stdout too.")
+def report(runs: Sequence[Path], out: Path, as_json: bool) -> int:
+    """Write Markdown, CSV, JSON and LaTeX tables of runs (folders, searched for runs)."""
+    path = _write_report(list(runs), out)
+    if as_json:
+        click.echo((out / "leaderboard.json").read_text("utf-8"))
+    else:
+        _echo_table(list(runs))
+        click.echo(f"\nreport: {path}")
+    return 0
+
+
+@cli.command("list")
+@click.argument("kind", type=click.Choice(["tasks", "datasets", "models"]))
+@flag("--plugins", "plugin_folders", multiple=True, type=Path, help="Folder with your own tasks/ and datasets/.")
+@flag("--json", "as_json", is_flag=True, help="As JSON.")
+def list_(kind: str, plugin_folders: Sequence[Path], as_json: bool) -> int:
+    """Print the tasks, datasets or models that can be named."""
+    from sambench import catalogue
+
+    rows = catalogue.rows(kind, plugin_folders)
+    if as_json:
+        click.echo(json.dumps(rows, indent=1, ensure_ascii=False))
+    else:
+        width = max(len(r["name"]) for r in rows)
+        for row in rows:
+            click.echo(f"{row['name']:<{width}}  {row['summary']}")
+    return 0
+
+
+@cli.command()
+@click.argument("kind", type=click.Choice(["task", "dataset", "model"]))
+@click.argument("name")
+@flag("--plugins", "plugin_folders", multiple=True, type=Path, help="Folder with your own tasks/ and datasets/.")
+@flag("--json", "as_json", is_flag=True, help="As JSON.")
+def show(kind: str, name: str, plugin_folders: Sequence[Path], as_json: bool) -> int:
+    """Print all that is known about one task, dataset or model: its card, its options."""
+    from sambench import catalogue
+
+    card = catalogue.card(kind, name, plugin_folders)
+    click.echo(json.dumps(card, indent=1, ensure_ascii=False) if as_json else catalogue.text(card))
+    return 0
+
+
+@cli.group()
+def data() -> None:
+    """Look at datasets on disk."""
+
+
+@data.command("check")
+@click.argument("name")
+@data_flags
+@flag("--deep", is_flag=True, help="Decode every image and mask, not only the headers.")
+@flag("--json", "as_json", is_flag=True, help="As JSON.")
+def data_check(name: str, deep: bool, as_json: bool, **arguments: Any) -> int:
+    """Verify a dataset's files against its card."""
+    from sambench import datatools
+
+    found = _find_one(name, **arguments)
+    checked = datatools.check(found.plugin, found.root, found.split, found.options, deep=deep)
+    click.echo(json.dumps(checked.as_dict(), indent=1, ensure_ascii=False) if as_json else checked.text())
+    return 0 if checked.passed else 1
+
+
+@data.command("stats")
+@click.argument("name")
+@data_flags
+@flag("--limit", type=click.IntRange(1), help="Only the first N images of the subset.")
+@flag("--subset", default="paper", show_default=True, metavar="paper|full|N", help="Images that are looked at.")
+@flag("--out", type=Path, default=Path("."), help="Folder for the picture.", show_default=True)
+@flag("--json", "as_json", is_flag=True, help="As JSON.")
+def data_stats(name: str, limit: int | None, subset: str, out: Path, as_json: bool, **arguments: Any) -> int:
+    """Count a dataset's masks; draw sizes, concavity and a heat map of centres."""
+    from sambench import datatools, sampling
+
+    found = _find_one(name, **arguments)
+    dataset = found.open()
+    ids = [e.id for e in sampling.draw(dataset.index(), subset)][:limit]
+    stats = datatools.stats(dataset, ids)
+    picture = datatools.draw(stats, out / f"{found.card.name}_stats.png")
+    click.echo(json.dumps(stats.as_dict(), indent=1, ensure_ascii=False) if as_json else stats.text())
+    click.echo(f"picture: {picture}", err=as_json)
+    return 0
+
+
+@cli.group()
+def check() -> None:
+    """Try something before it costs hours."""
+
+
+@check.command("model")
+@click.argument("name")
+@flag("--set", "assignments", multiple=True, metavar="model.KEY=VALUE", help="Option of the model. Repeatable.")
+@flag("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]), help="Where it runs.")
+@flag("--json", "as_json", is_flag=True, help="As JSON.")
+def check_model(name: str, assignments: Sequence[str], device: str, as_json: bool) -> int:
+    """Try a model on a few demo images: a tick or a cross for each capability."""
+    from sambench import checks
+
+    results = checks.check_model(name, assignments, device)
+    if as_json:
+        click.echo(json.dumps([r.as_dict() for r in results], indent=1, ensure_ascii=False))
+    else:
+        for result in results:
+            click.echo(f"{'✓' if result.passed else '✗'} {result.what}: {result.detail}")
+    return 0 if all(r.passed for r in results) else 1
+
+
+def _settings(
+    tasks: Sequence[str],
+    datasets: Sequence[str],
+    models: Sequence[str],
+    data_root: Path | None = None,
+    **rest: Any,
+) -> Settings:
+    from sambench import plugins
+    from sambench.evaluate import Settings
+    from sambench.models import zoo
+
+    given = {k: v for k, v in rest.items() if v is not None}
+    return Settings(
+        tasks=plugins.split_names(tasks),
+        datasets=list(datasets),
+        models=plugins.split_names(models) or [zoo.DEFAULT],
+        data_root=data_root or _default_data_root(),
+        **given,
+    )
+
+
+def _default_data_root() -> Path:
+    import platformdirs
+
+    return Path(platformdirs.user_data_dir("sambench")) / "datasets"
+
+
+def _find_one(name: str, **arguments: Any) -> Any:
+    from sambench import evaluate, options
+
+    settings = _settings(tasks=(), datasets=(name,), models=(), **arguments)
+    values = options.parse_assignments(settings.assignments, evaluate.SET_OWNERS)
+    found, _ = evaluate.find_datasets(settings, None, values["dataset"])
+    if len(found) != 1:
+        raise UsageError(f"name one dataset, not {name!r}")
+    return found[0]
+
+
+def _write_report(paths: Sequence[Path], out: Path) -> Path:
+    from sambench.reporting import write_report
+
+    return write_report(paths, out)
+
+
+def _echo_table(paths: Sequence[Path]) -> None:
+    from sambench.reporting import console_table, load_summaries
+
+    click.echo(console_table(load_summaries(paths)))
+
+
+def _echo_missing(missing: Sequence[Missing]) -> None:
+    if missing:
+        click.echo("\nnot present, not evaluated:")
+        for one in missing:
+            card = one.card
+            where = one.looked_at / (card.folders[0] if card.folders else card.name)
+            click.echo(
+                f"  {card.name}: get it from {card.url}, put it at {where} (`sambench show dataset {card.name}`)"
+            )
+
+
+def _explain_incomplete(path: Path, summary: dict[str, Any], settings: Settings) -> None:
+    if summary["n_failed"]:
+        click.echo(
+            f"{path}: {summary['n_failed']} of {summary['n_expected']} images could not be evaluated, "
+            f"see {path / 'errors.jsonl'}; the same command tries just them again",
+            err=True,
+        )
+    elif settings.limit is not None:
+        click.echo(f"{path}: {summary['n_pending']} images left out by --limit; without it the run goes on", err=True)

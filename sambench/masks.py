@@ -1,0 +1,84 @@
+"""Masks between the forms they come in: windows, run-length codes, polygons."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from pycocotools import mask as coco
+
+from sambench.types import Mask
+
+
+def to_rle(mask: Mask) -> dict[str, Any]:
+    """COCO's compressed run-length code: ``{"size": [H, W], "counts": str}``, column-major, of the whole image."""
+    code = coco.encode(np.asfortranarray(mask.dense().view(np.uint8)))
+    return {"size": list(code["size"]), "counts": code["counts"].decode("ascii")}
+
+
+def from_rle(code: dict[str, Any]) -> Mask:
+    """From COCO's run-length code, compressed (``counts`` is text or bytes) or not (a list of run lengths).
+
+    Raises ValueError if the code is malformed: ``size`` missing, or runs that do not add up to H·W.
+    """
+    try:
+        height, width = (int(v) for v in code["size"])
+        counts = code["counts"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError("a run-length code needs 'size': [height, width] and 'counts'") from error
+    if height < 0 or width < 0:
+        raise ValueError(f"run-length size [{height}, {width}] is negative")
+    if isinstance(counts, list):
+        runs = np.asarray(counts, dtype=np.int64)
+        if runs.ndim != 1 or (runs < 0).any():
+            raise ValueError("run lengths must be non-negative integers")
+    else:
+        runs = _decompress(counts.encode("ascii") if isinstance(counts, str) else bytes(counts))
+    if int(runs.sum()) != height * width:
+        raise ValueError(f"run lengths add up to {int(runs.sum())}, not to {height} x {width} = {height * width}")
+    values = np.zeros(len(runs), np.bool_)
+    values[1::2] = True
+    return Mask.from_dense(np.repeat(values, runs).reshape(width, height).T)
+
+
+def from_polygons(polygons: Sequence[Sequence[float]], size: tuple[int, int]) -> Mask:
+    """The union of polygons ``[x1, y1, x2, y2, ...]`` (pixels), rasterised as the COCO API does (maskApi.c).
+
+    Polygons of fewer than three points hold no area and are left out (the API would take four numbers for a box).
+    """
+    height, width = size
+    usable = [[float(v) for v in polygon] for polygon in polygons if len(polygon) >= 6]
+    if any(len(polygon) % 2 for polygon in usable):
+        raise ValueError("a polygon has an odd number of coordinates")
+    if not all(np.isfinite(polygon).all() for polygon in usable):
+        raise ValueError("a polygon has a coordinate that is not a number")
+    if not usable:
+        return Mask.empty(size)
+    return Mask.from_dense(coco.decode(coco.merge(coco.frPyObjects(usable, height, width))))
+
+
+def _decompress(counts: bytes) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """COCO's compressed counts to run lengths (maskApi.c, rleFrString), refusing what does not end properly:
+    pycocotools itself reads past the end of such a text."""
+    if not counts:
+        return np.zeros(0, np.int64)
+    codes = np.frombuffer(counts, np.uint8).astype(np.int64) - 48
+    if (codes < 0).any() or (codes > 63).any():
+        raise ValueError("the compressed run lengths hold a character that is not of the code")
+    last = (codes & 0x20) == 0
+    if not last[-1]:
+        raise ValueError("the compressed run lengths end in the middle of a number")
+    starts = np.concatenate(([0], np.flatnonzero(last)[:-1] + 1))
+    lengths = np.diff(np.append(starts, len(codes)))
+    if lengths.max() > 12:
+        raise ValueError("the compressed run lengths hold a number that is too large")
+    shifts = 5 * (np.arange(len(codes)) - np.repeat(starts, lengths))
+    runs = np.add.reduceat((codes & 0x1F) << shifts, starts)
+    runs -= np.where(codes[last] & 0x10, 1 << (5 * lengths), 0)
+    # From the fourth on, a number is the difference to the run two places before.
+    runs[1::2] = np.cumsum(runs[1::2])
+    runs[2::2] = np.cumsum(runs[2::2])
+    if (runs < 0).any():
+        raise ValueError("the compressed run lengths hold a negative run")
+    return runs

@@ -1,0 +1,1 @@
+"""Models behind one interface: the shared SAM view and every other adapter."""

@@ -1,0 +1,384 @@
+"""The words the engine, the plugins and the models share: plain types, numpy only.
+
+Conventions everywhere: images are ``(H, W, 3)`` uint8 RGB; sizes are ``(height, width)``; points are ``xy`` in pixels
+of the original image, where the integer ``(x, y)`` is the centre of the pixel in column x, row y; boxes are ``xyxy``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+Image = NDArray[np.uint8]
+"""``(H, W, 3)`` uint8, RGB."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Mask:
+    """A binary mask of an image, stored as the window that tightly holds its foreground.
+
+    ``size``: ``(H, W)`` of the image. ``top``, ``left``: where the window lies (pixels). ``window``: ``(h, w)`` bool,
+    tight (every outermost row and column holds a foreground pixel), ``(0, 0)`` if the mask is empty. ``area``:
+    foreground pixels. Make one with :meth:`from_dense` or :meth:`from_window`, which trim.
+    """
+
+    size: tuple[int, int]
+    top: int
+    left: int
+    window: NDArray[np.bool_]
+    area: int
+
+    @classmethod
+    def from_dense(cls, dense: NDArray[Any]) -> Mask:
+        """From ``(H, W)`` bool or integer, non-zero is foreground."""
+        return cls.from_window((dense.shape[0], dense.shape[1]), 0, 0, dense)
+
+    @classmethod
+    def from_window(cls, size: tuple[int, int], top: int, left: int, window: NDArray[Any]) -> Mask:
+        """From the values of one window of the image, ``(h, w)``, all else background. Trims, copies."""
+        window = window if window.dtype == np.bool_ else window != 0
+        rows = np.flatnonzero(window.any(axis=1))
+        if rows.size == 0:
+            return cls(size, 0, 0, np.zeros((0, 0), np.bool_), 0)
+        y0, y1 = int(rows[0]), int(rows[-1]) + 1
+        columns = np.flatnonzero(window[y0:y1].any(axis=0))
+        x0, x1 = int(columns[0]), int(columns[-1]) + 1
+        tight = np.ascontiguousarray(window[y0:y1, x0:x1])
+        if tight is window or tight.base is not None:
+            tight = tight.copy()
+        return cls(size, top + y0, left + x0, tight, int(np.count_nonzero(tight)))
+
+    @classmethod
+    def empty(cls, size: tuple[int, int]) -> Mask:
+        """The mask of the given ``(H, W)`` without a foreground pixel."""
+        return cls(size, 0, 0, np.zeros((0, 0), np.bool_), 0)
+
+    @property
+    def box(self) -> tuple[int, int, int, int]:
+        """``(x0, y0, x1, y1)`` in pixels, right and bottom exclusive; ``(0, 0, 0, 0)`` if empty."""
+        h, w = self.window.shape
+        return (self.left, self.top, self.left + w, self.top + h)
+
+    def crop(self, top: int, left: int, bottom: int, right: int) -> NDArray[np.bool_]:
+        """Rows ``top:bottom`` and columns ``left:right``, which may reach over the image: ``(h, w)`` bool."""
+        out = np.zeros((bottom - top, right - left), np.bool_)
+        x0, y0, x1, y1 = self.box
+        ya, yb, xa, xb = max(top, y0), min(bottom, y1), max(left, x0), min(right, x1)
+        if ya < yb and xa < xb:
+            out[ya - top : yb - top, xa - left : xb - left] = self.window[ya - y0 : yb - y0, xa - x0 : xb - x0]
+        return out
+
+    def dense(self) -> NDArray[np.bool_]:
+        """The whole mask: ``(H, W)`` bool."""
+        return self.crop(0, 0, *self.size)
+
+    def __contains__(self, xy: tuple[int, int]) -> bool:
+        x, y = xy[0] - self.left, xy[1] - self.top
+        h, w = self.window.shape
+        return 0 <= x < w and 0 <= y < h and bool(self.window[y, x])
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Instance:
+    """One annotated object (or part, or stuff segment) of an image.
+
+    ``id`` is unique within its image. ``annotated_area`` is the dataset's own area field, if it has one (COCO's
+    comes from polygons and may differ from the mask's pixel count). ``crowd`` marks regions that stand for many
+    objects: tasks that prompt for one object leave them out and count them.
+    """
+
+    id: str
+    mask: Mask
+    class_name: str | None = None
+    class_id: int | None = None
+    crowd: bool = False
+    annotated_area: float | None = None
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class GroundTruth:
+    """All that is annotated in one image.
+
+    ``void``: pixels that count neither in clicks nor in IoU. ``boundaries``: one ``(H, W)`` bool map per annotator.
+    ``dropped``: how many annotations the reader left out, by named rule (``{"empty_mask": 2}``).
+    """
+
+    instances: tuple[Instance, ...]
+    void: Mask | None = None
+    boundaries: tuple[NDArray[np.bool_], ...] = ()
+    dropped: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One image and its ground truth, each read on first use and then kept.
+
+    ``read_image`` and ``read_truth`` raise :class:`sambench.errors.DataError` if a file is missing or unreadable.
+    ``size`` is ``(H, W)``.
+    """
+
+    id: str
+    size: tuple[int, int]
+    read_image: Callable[[], Image]
+    read_truth: Callable[[], GroundTruth]
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def image(self) -> Image:
+        return self.read_image()
+
+    @cached_property
+    def truth(self) -> GroundTruth:
+        return self.read_truth()
+
+
+@dataclass(frozen=True, slots=True)
+class IndexEntry:
+    """One image of a split, known without decoding it. ``n_masks``: annotated masks that are not crowd, as the
+    annotation declares them (some may rasterise to nothing)."""
+
+    id: str
+    n_masks: int
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split of a dataset. ``images`` and ``masks``: what a complete copy holds; None where unknown."""
+
+    images: int | None = None
+    masks: int | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class PaperUse:
+    """What the Segment Anything paper evaluated (Table 7): ``name`` as printed there, sampled images and masks."""
+
+    name: str
+    split: str
+    images: int
+    masks: int
+
+
+@dataclass(frozen=True)
+class Card:
+    """Who a dataset is. ``access``: how to get it, one step a line. ``layout``: the tree under the dataset's folder.
+    ``folders``: names under the data root where the dataset is looked for (besides the root itself).
+    ``kind``: instance, panoptic or semantic. ``default_split`` may be overridden for a task in ``task_splits``.
+    ``group``: ``sam23`` (the paper's 23), ``reference``, ``demo`` (made on first use), ``generic`` (users' own data).
+    ``tasks``: the tasks that it is defined on. ``in_training_sets_of``: names models use in ``trained_on``.
+    """
+
+    name: str
+    title: str
+    citation: str
+    url: str
+    licence: str
+    access: str
+    layout: str
+    kind: str
+    splits: Mapping[str, Split]
+    default_split: str
+    group: str
+    tasks: frozenset[str]
+    folders: tuple[str, ...] = ()
+    paper: PaperUse | None = None
+    task_splits: Mapping[str, str] = field(default_factory=dict)
+    classes: tuple[str, ...] = ()
+    gotchas: tuple[str, ...] = ()
+    same_images_as: frozenset[str] = frozenset()
+
+
+@runtime_checkable
+class Dataset(Protocol):
+    """A dataset plugin: one file in ``datasets/`` with ``PLUGIN = <the class>``.
+
+    ``Options`` is a frozen dataclass of what ``--set dataset.KEY=VALUE`` may change. ``arguments`` names what a
+    generic dataset is called with (``coco_json:ANNOTATIONS,IMAGES``); such values fill the options of the same names.
+    """
+
+    card: ClassVar[Card]
+    Options: ClassVar[type]
+    arguments: ClassVar[tuple[str, ...]]
+
+    def __init__(self, root: Path, split: str, options: Any) -> None:
+        """``root``: what :meth:`locate` answered. Opens nothing but what :meth:`index` needs."""
+
+    @classmethod
+    def locate(cls, root: Path, split: str, options: Any) -> Path | None:
+        """The dataset's own folder at or under the data root, or None if it is not there."""
+
+    def index(self) -> Sequence[IndexEntry]:
+        """Every image of the split, ids unique, in any order that does not change, without decoding an image."""
+
+    def load(self, id: str) -> Sample:
+        """The sample of an id of the index. Raises :class:`sambench.errors.DataError`."""
+
+
+@dataclass(frozen=True, eq=False)
+class Prompts:
+    """N prompts for one image; every part that is given has the same N.
+
+    ``points``: ``(N, P, 2)`` float32 xy in pixels of the original image. ``labels``: ``(N, P)`` int64, 1 foreground,
+    0 background, -1 padding. ``boxes``: ``(N, 4)`` float32 xyxy. ``mask_logits``: ``(N, h, w)``, what
+    :meth:`Prediction.feedback` of the same view answered earlier. ``text``: N phrases.
+    """
+
+    points: NDArray[np.float32] | None = None
+    labels: NDArray[np.int64] | None = None
+    boxes: NDArray[np.float32] | None = None
+    mask_logits: Any = None
+    text: Sequence[str] | None = None
+
+    def __post_init__(self) -> None:
+        sizes = {
+            len(part)
+            for part in (self.points, self.labels, self.boxes, self.mask_logits, self.text)
+            if part is not None
+        }
+        if len(sizes) != 1:
+            raise ValueError(f"the parts of Prompts must have one common length, got {sorted(sizes)}")
+        if (self.points is None) != (self.labels is None):
+            raise ValueError("points and labels are given together or not at all")
+        if (
+            self.points is not None
+            and self.labels is not None
+            and (self.points.ndim != 3 or self.points.shape[:2] != self.labels.shape or self.points.shape[2] != 2)
+        ):
+            raise ValueError(
+                f"points must be (N, P, 2) and labels (N, P), got {self.points.shape} and {self.labels.shape}"
+            )
+        if self.boxes is not None and self.boxes.shape[1:] != (4,):
+            raise ValueError(f"boxes must be (N, 4) xyxy, got {self.boxes.shape}")
+
+    def __len__(self) -> int:
+        for part in (self.points, self.boxes, self.mask_logits, self.text):
+            if part is not None:
+                return len(part)
+        raise AssertionError("unreachable: __post_init__ requires a part")
+
+
+class Prediction(Protocol):
+    """M candidate masks for each of N prompts.
+
+    ``scores``: ``(N, M)`` float32, the model's own estimate (of the IoU, for SAM's family); higher is better.
+    """
+
+    @property
+    def scores(self) -> NDArray[np.float32]: ...
+
+    def masks(self, which: Sequence[tuple[int, int]]) -> list[Mask]:
+        """The binary masks of the (prompt, candidate) pairs, at the original image size, made in chunks."""
+
+    def feedback(self, chosen: Sequence[tuple[int, int]]) -> Any:
+        """Unthresholded low-resolution logits ``(len(chosen), h, w)`` of the pairs, for ``Prompts.mask_logits``.
+        None if the model takes no mask prompts."""
+
+
+class View(Protocol):
+    """A model looking at one image: encoded once, prompted many times."""
+
+    def predict(self, prompts: Prompts, *, multimask: bool) -> Prediction:
+        """``multimask``: three candidates (whole, part, subpart) for an ambiguous prompt, else one."""
+
+
+CAPABILITIES = frozenset({"points", "boxes", "masks", "text", "multimask", "edges"})
+
+
+class Model(Protocol):
+    """A promptable model.
+
+    ``capabilities``: subset of :data:`CAPABILITIES`. ``trained_on``: dataset names, empty for a model that was not
+    trained, None if nobody has said. ``weights_digest``: sha256 (hex) of what makes the model's answers: the weights
+    file, or name and version of an algorithm. ``encode_batch``: images that :meth:`encode` takes at once.
+    ``batch_invariant``: an image's view does not depend, to the bit, on how many others were encoded with it.
+    """
+
+    name: str
+    capabilities: frozenset[str]
+    trained_on: frozenset[str] | None
+    weights_digest: str
+    encode_batch: int
+    batch_invariant: bool
+
+    def encode(self, images: Sequence[Image]) -> Sequence[View]: ...
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a task may know besides sample and view: whose records these are, and what the model can do."""
+
+    dataset: str
+    seed: int
+    capabilities: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a task makes of one sample: records by its schema, and the instances it left out, counted by rule."""
+
+    rows: Sequence[Mapping[str, Any]]
+    excluded: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One number. ``value``: None if undefined. ``ci95``: ``(low, high)``. ``n``: how many values it is made of."""
+
+    value: float | None
+    n: int
+    ci95: tuple[float, float] | None = None
+    ci95_bootstrap: tuple[float, float] | None = None
+    unit: str = "fraction"
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a task makes of all records of a run. ``breakdowns``: name of the cut, value of the cut, metric name."""
+
+    metrics: Mapping[str, Metric]
+    breakdowns: Mapping[str, Mapping[str, Mapping[str, Metric]]] = field(default_factory=dict)
+    n_masks: int = 0
+
+
+class Task(Protocol):
+    """A task plugin: one file in ``tasks/`` with ``PLUGIN = <the class>``.
+
+    ``version`` rises with any change that changes a number. ``requires``: capabilities without which a model cannot
+    do the task. ``Options``: frozen dataclass of what ``--set task.KEY=VALUE`` may change. ``schema``: a
+    ``pyarrow.Schema`` of the records, with a text column ``image_id``. ``primary``: the metric a table shows.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[int]
+    requires: ClassVar[frozenset[str]]
+    primary: ClassVar[str]
+    Options: ClassVar[type]
+
+    def __init__(self, options: Any) -> None: ...
+
+    @property
+    def schema(self) -> Any: ...
+
+    @property
+    def signature(self) -> str:
+        """One short string that says prompt rule, mask rule, threshold and version, beside every score."""
+
+    def excludes(self, sample: Sample) -> str:
+        """The rule that leaves the whole sample out (no prompt can be made), or the empty string."""
+
+    def measure(self, sample: Sample, view: View, context: Context) -> Measured:
+        """The records of one sample: prompt, predict, compare."""
+
+    def score(self, sample: Sample, answers: Mapping[str, Sequence[tuple[Mask, float]]], context: Context) -> Measured:
+        """The records of one sample from masks made elsewhere: instance id to (mask, score) pairs."""
+
+    def summarize(self, records: Any, context: Context) -> Scores:
+        """Everything that is reported, from the records (a ``pyarrow.Table``) alone."""
