@@ -336,7 +336,7 @@ def information(triple: Triple) -> dict[str, Any]:
     """What the summary says besides the specification and the scores."""
     return {
         "zero_shot": zero_shot(triple.model.trained_on, triple.found.card),
-        "signature": f"{triple.task.signature}|subset:{triple.settings.subset}|{sambench.__version__}",
+        "signature": triple.task.signature,
         "left_out_of_index": dict(triple.left_out),
     }
 

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -20,3 +25,80 @@ def real_data() -> Path:
             pytest.fail(message)
         pytest.skip(message)
     return folder
+
+
+TOY_MODEL = '''
+import os, time
+import numpy as np
+
+class Toy:
+    """Pixels of about the first point's colour, moved by later points and by the mask fed back."""
+    trained_on = ()
+
+    def set_image(self, image):
+        time.sleep(float(os.environ.get("TOY_SECONDS", "0")))
+        if image[0, 0, 0] == 13:
+            raise RuntimeError("an unlucky image")
+        self.image = image.astype(np.float64)
+
+    def predict(self, point_coords, point_labels, mask_input=None, multimask_output=True):
+        field = np.zeros(self.image.shape[:2])
+        for (x, y), label in zip(point_coords, point_labels):
+            distance = np.abs(self.image - self.image[int(y), int(x)]).sum(axis=2)
+            field += (60 - distance) * (1 if label else -0.5)
+        if mask_input is not None:
+            field += 0.25 * mask_input[0]
+        logits = np.stack([field - t for t in ((-40, 0, 30) if multimask_output else (0,))])
+        return logits > 0, np.cos(logits.mean(axis=(1, 2))) / 2 + 0.5, logits
+'''
+
+
+@pytest.fixture
+def toy_model(tmp_path: Path) -> str:
+    """A quick model whose answers depend on image, clicks and fed-back logits, as ``--model`` takes it."""
+    file = tmp_path / "toy_model.py"
+    file.write_text(TOY_MODEL)
+    return f"{file}:Toy"
+
+
+@pytest.fixture
+def toy_data(tmp_path: Path) -> Path:
+    """Twelve small images of blobs with one to four masks each, in the layout of ``mask_pngs``."""
+    folder = tmp_path / "toy_data"
+    rng = np.random.default_rng(5)
+    for n in range(12):
+        image = rng.integers(0, 40, (40 + n, 50, 3))
+        masks = folder / "masks" / f"im{n:02d}"
+        masks.mkdir(parents=True)
+        for k in range(n % 4 + 1):
+            y, x = rng.integers(5, 30, 2)
+            blob = np.hypot(*np.mgrid[-y : 40 + n - y, -x : 50 - x]) < 4 + 2 * k
+            image[blob] = (60 * k + 50) % 256 + rng.integers(0, 30, (int(blob.sum()), 3))
+            Image.fromarray((blob * 255).astype(np.uint8)).save(masks / f"m{k}.png")
+        image[0, 0] = 200
+        (folder / "images").mkdir(exist_ok=True)
+        Image.fromarray(np.clip(image, 0, 255).astype(np.uint8)).save(folder / "images" / f"im{n:02d}.png")
+    return folder
+
+
+@pytest.fixture
+def sambench_cli(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs the command line in a process of its own, in an empty folder; extra keywords are environment variables."""
+
+    def call(*arguments: object, code: int | None = 0, **environment: str) -> subprocess.CompletedProcess[str]:
+        (tmp_path / "cwd").mkdir(exist_ok=True)
+        done = subprocess.run(
+            [sys.executable, "-m", "sambench", *map(str, arguments)],
+            cwd=tmp_path / "cwd",
+            env={**os.environ, "SAMBENCH_CACHE": str(tmp_path / "cache"), **environment},
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        if code is not None:
+            assert done.returncode == code, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+        assert "Traceback" not in done.stderr, done.stderr
+        return done
+
+    return call

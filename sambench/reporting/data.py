@@ -1,0 +1,109 @@
+"""Reports for machines: CSV with one measured number a line, JSON with the leaderboard as it is."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sambench.reporting.load import Metrics, RunSummary
+from sambench.reporting.tables import Leaderboard
+from sambench.types import Metric
+
+JSON_SCHEMA = 1
+
+_RUN = ("task", "task_version", "dataset", "split", "subset", "model", "weights_digest", "signature")
+_STATE = ("zero_shot", "complete")
+_COUNTS = ("n_expected", "n_scored", "n_failed", "n_excluded", "n_masks", "records_digest", "sambench_version")
+_METRIC = ("metric", "value", "ci95_low", "ci95_high", "ci95_bootstrap_low", "ci95_bootstrap_high", "n", "unit")
+
+LEADERBOARD_COLUMNS = (*_RUN, *_METRIC, *_STATE, *_COUNTS)
+BREAKDOWN_COLUMNS = (*_RUN, "cut", "group", *_METRIC, *_STATE)
+
+
+def csv_text(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """CSV with a header; None is an empty field, booleans are lower case, numbers keep all their digits."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows([str(v).lower() if isinstance(v, bool) else v for v in row] for row in rows)
+    return out.getvalue()
+
+
+def leaderboard_csv(summaries: Iterable[RunSummary]) -> str:
+    """One line for each run and metric. Values are as in the summaries, fractions of 1."""
+    return csv_text(
+        LEADERBOARD_COLUMNS,
+        (
+            (*_fields(run, _RUN), *line, *_fields(run, _STATE), *_fields(run, _COUNTS))
+            for run in summaries
+            for line in _lines(run.metrics)
+        ),
+    )
+
+
+def breakdowns_csv(summaries: Iterable[RunSummary]) -> str:
+    """One line for each run, cut (class, size), group of the cut and metric."""
+    return csv_text(
+        BREAKDOWN_COLUMNS,
+        (
+            (*_fields(run, _RUN), cut, group, *line, *_fields(run, _STATE))
+            for run in summaries
+            for cut, groups in run.breakdowns.items()
+            for group, metrics in groups.items()
+            for line in _lines(metrics)
+        ),
+    )
+
+
+def leaderboard_json(boards: Sequence[Leaderboard]) -> dict[str, Any]:
+    """The leaderboards as plain values; ``docs/reports.md`` has a sentence for each field."""
+    return {"schema": JSON_SCHEMA, "leaderboards": [_board(board) for board in boards]}
+
+
+def _fields(run: RunSummary, names: Sequence[str]) -> list[Any]:
+    return [getattr(run, name) for name in names]
+
+
+def _lines(metrics: Metrics) -> list[list[Any]]:
+    nothing = (None, None)
+    return [
+        [name, m.value, *(m.ci95 or nothing), *(m.ci95_bootstrap or nothing), m.n, m.unit]
+        for name, m in metrics.items()
+    ]
+
+
+def _board(board: Leaderboard) -> dict[str, Any]:
+    return {
+        "task": board.task,
+        "task_version": board.task_version,
+        "metrics": list(board.metrics),
+        "datasets": [{"dataset": c.dataset, "split": c.split, "subset": c.subset} for c in board.columns],
+        "rows": [
+            {
+                "model": row.model,
+                "weights_digest": row.weights_digest,
+                "signature": row.signature,
+                "complete": row.complete,
+                "mean": {m: row.mean(m) for m in board.metrics} if board.averaged else None,
+                "cells": [None if run is None else _cell(run) for run in row.cells],
+            }
+            for row in board.rows
+        ],
+    }
+
+
+def _cell(run: RunSummary) -> dict[str, Any]:
+    state = {name: getattr(run, name) for name in (*_STATE, *_COUNTS)}
+    return {**state, "metrics": {name: _measured(metric) for name, metric in run.metrics.items()}}
+
+
+def _measured(metric: Metric) -> dict[str, Any]:
+    return {
+        "value": metric.value,
+        "ci95": metric.ci95 and list(metric.ci95),
+        "ci95_bootstrap": metric.ci95_bootstrap and list(metric.ci95_bootstrap),
+        "n": metric.n,
+        "unit": metric.unit,
+    }

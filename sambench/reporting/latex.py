@@ -1,0 +1,74 @@
+"""The leaderboard as LaTeX tables for a paper."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sambench.reporting import text
+from sambench.reporting.tables import INCOMPLETE, NOT_ZERO_SHOT, UNKNOWN, Leaderboard, Shown, average, cell, title
+
+_SYMBOLS = {
+    NOT_ZERO_SHOT: r"$^{\dagger}$",
+    UNKNOWN: r"$^{?}$",
+    INCOMPLETE: r"$^{\ldots}$",
+    "±": r"$\pm$",
+    "%": r"\%",
+}
+
+
+def leaderboards(boards: Sequence[Leaderboard]) -> str:
+    r"""A ``table`` float for each headline metric, to be ``\input`` where booktabs is loaded."""
+    head = "% Made by sambench. Needs \\usepackage{booktabs}.\n"
+    return head + "".join(_float(board, metric) for board in boards for metric in board.headlines)
+
+
+def _float(board: Leaderboard, metric: str) -> str:
+    footnotes = board.footnotes()
+    header = ["model", *map(text.latex, board.labels()), *(["mean"] if board.averaged else [])]
+    body = []
+    for row in board.rows:
+        shown = [cell(run, metric) for run in row.cells] + ([average(row, metric)] if board.averaged else [])
+        body.append([f"{text.latex(row.name)} {{[}}{footnotes[row.signature]}{{]}}", *map(_cell, shown)])
+    unit = r" (\%)" if board.in_percent(metric) else ""
+    caption = f"{text.latex(board.task)}, version {board.task_version}: {text.latex(title(metric))}{unit}"
+    under = [_symbols(line) for line in board.legend()]
+    under += [rf"{{[}}{k}{{]}} \texttt{{{_breakable(s)}}}" for s, k in footnotes.items()]
+    return "\n".join(
+        [
+            "",
+            r"\begin{table}",
+            r"\centering",
+            rf"\caption{{{caption}}}",
+            rf"\begin{{tabular}}{{l{'r' * (len(header) - 1)}}}",
+            r"\toprule",
+            *_lines([header]),
+            r"\midrule",
+            *_lines(body),
+            r"\bottomrule",
+            r"\end{tabular}",
+            *(rf"\par{{\footnotesize {line}\par}}" for line in under),
+            r"\end{table}",
+            "",
+        ]
+    )
+
+
+def _lines(rows: Sequence[Sequence[str]]) -> list[str]:
+    return [" & ".join(row) + r" \\" for row in rows]
+
+
+def _cell(shown: Shown) -> str:
+    if shown.half:
+        value = f"${shown.value} \\pm {shown.half}$"
+    else:
+        value = f"${shown.value}$" if shown.value[-1].isdigit() else text.latex(shown.value)
+    return value + _symbols(shown.marks)
+
+
+def _symbols(line: str) -> str:
+    return "".join(_SYMBOLS.get(c, c) for c in line)
+
+
+def _breakable(signature: str) -> str:
+    """A signature is one long word: it may break after each separator."""
+    return text.latex(signature).replace(r"\textbar{}", r"\textbar{}\allowbreak{}")

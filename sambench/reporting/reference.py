@@ -1,0 +1,96 @@
+"""Published results, kept in ``reports/reference/``, and how they join the datasets of a report."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import sambench.suite
+from sambench import plugins
+from sambench.errors import SambenchError, UsageError
+from sambench.types import Card
+
+COLUMNS = ("table", "task", "model", "variant", "dataset", "metric", "value", "provenance")
+
+SUITE = {"single_point": "SA-23"}
+"""What published averages over a task's datasets are called (protocol §2.6: the unweighted mean of the 23)."""
+
+SAMPLED = {"single_point": "datasets"}
+"""The CSV's task under which the counts stand of what the paper sampled for a task (Table 7)."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """One printed number; the columns are described in ``reports/reference/README.md``. ``value``: as printed."""
+
+    table: str
+    task: str
+    model: str
+    variant: str
+    dataset: str
+    metric: str
+    value: str
+    provenance: str
+
+    @property
+    def number(self) -> float:
+        """``value`` as a number (``91M`` is 91e6)."""
+        return float(self.value[:-1]) * 1e6 if self.value.endswith("M") else float(self.value)
+
+
+def folder() -> Path:
+    """``reports/reference`` of the checkout, or of the installed wheel."""
+    for entry in sambench.suite.__path__:
+        path = Path(entry) / "reports" / "reference"
+        if path.is_dir():
+            return path
+    raise UsageError("this installation lacks reports/reference: install sambench again")
+
+
+def published() -> list[Published]:
+    """All published numbers, in the order of the file. Raises UsageError if the file is not what it should be."""
+    path = folder() / "paper_results.csv"
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file, strict=True)
+            if tuple(reader.fieldnames or ()) != COLUMNS:
+                raise UsageError(f"{path}: the columns are not {', '.join(COLUMNS)}")
+            return [Published(**row) for row in reader]
+    except (OSError, ValueError, TypeError, csv.Error) as error:
+        raise UsageError(f"{path} cannot be read ({error}): install sambench again") from error
+
+
+def paper_names(task: str, datasets: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """The paper's name of each of the (dataset, split) pairs that it evaluated, from the cards of the dataset plugins
+    (``paper.name``). Another split than a task's own is left out: LVIS v1 must not meet the numbers of LVIS v0.5.
+
+    Names that no plugin answers to are left out. A dataset given as ``file.py:Class`` too: its file is code, and a
+    report reads data only.
+    """
+    names: dict[str, str] = {}
+    for dataset, split in datasets:
+        if ".py:" in dataset:
+            continue
+        try:
+            card: Card = plugins.load("datasets", dataset.partition(":")[0]).card
+        except SambenchError:
+            continue
+        if card.paper is not None and split == card.task_splits.get(task, card.default_split):
+            names[dataset] = card.paper.name
+    return names
+
+
+def beside(task: str, names: Mapping[str, str]) -> list[tuple[str | None, Published]]:
+    """What was published for a task on the datasets of a report: (our dataset name, number), in the order of
+    ``names``, then averages over the task's suite with None for the dataset.
+
+    ``names``: our name to the paper's, see :func:`paper_names`.
+    """
+    rows = published()
+    tasks = {task, SAMPLED.get(task, task)}
+    found: list[tuple[str | None, Published]] = [
+        (ours, row) for ours, theirs in names.items() for row in rows if row.task in tasks and row.dataset == theirs
+    ]
+    return found + [(None, row) for row in rows if row.task in tasks and row.dataset == SUITE.get(task)]

@@ -1,0 +1,184 @@
+"""Writes a report folder: pages for people, tables for machines, published results in a place of their own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from sambench.errors import UsageError
+from sambench.files import output_error, write_atomic
+from sambench.reporting import data, latex, markdown, text
+from sambench.reporting.load import Metrics, RunSummary, load_summaries, unsummarised
+from sambench.reporting.reference import Published, beside, paper_names
+from sambench.reporting.tables import LEGEND, cell, leaderboards, marks, title
+
+PUBLISHED_COLUMNS = ("task", "dataset", "published_dataset", "model", "variant", "metric", "value", "table", "source")
+PUBLISHED_HEADING = "Published results, not measured here"
+
+CLASSES_SHOWN = 20
+"""Classes in a run's section of the page, those with most masks; ``breakdowns.csv`` has all."""
+
+_SIZES = ("small", "medium", "large")
+
+_Joined = list[tuple[str, str | None, Published]]
+"""(task, our dataset name or None for the whole suite, what was published)."""
+
+
+def write_report(run_paths: Iterable[Path | str], out: Path) -> Path:
+    """Reads the runs at and under ``run_paths`` and writes, each file whole or not at all, into ``out``: ``report.md``,
+    ``leaderboard.csv``, ``leaderboard.json``, ``leaderboard.tex``, ``breakdowns.csv`` and ``published.csv``.
+
+    Answers the path of ``report.md``. The same runs give the same bytes. Raises UsageError (no usable run, ``out``
+    cannot be made) and OutputError (it cannot be written).
+    """
+    paths = list(run_paths)
+    runs = load_summaries(paths)
+    boards = leaderboards(runs)
+    joined = _join(runs)
+    published_rows = (
+        (task, ours, p.dataset, p.model, p.variant, p.metric, p.value, p.table, p.provenance)
+        for task, ours, p in joined
+    )
+    page = [
+        "# sambench report\n",
+        *map(markdown.leaderboard, boards),
+        *([_published_section(joined)] if joined else []),
+        *_unsummarised_section(unsummarised(paths)),
+        "## Runs\n",
+        *map(_run_section, runs),
+    ]
+    files = {
+        "leaderboard.csv": data.leaderboard_csv(runs),
+        "leaderboard.json": json.dumps(data.leaderboard_json(boards), indent=1, ensure_ascii=False, allow_nan=False)
+        + "\n",
+        "leaderboard.tex": latex.leaderboards(boards),
+        "breakdowns.csv": data.breakdowns_csv(runs),
+        "published.csv": data.csv_text(PUBLISHED_COLUMNS, published_rows),
+        "report.md": "\n".join(page),
+    }
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{output_error(out, error)}; choose another --out") from error
+    for name, content in files.items():
+        # JSON may have carried half of a surrogate pair into a name, which UTF-8 cannot hold.
+        write_atomic(out / name, content.encode("utf-8", "backslashreplace"))
+    return out / "report.md"
+
+
+def _join(runs: Sequence[RunSummary]) -> _Joined:
+    joined: _Joined = []
+    for task in dict.fromkeys(run.task for run in runs):
+        names = paper_names(task, dict.fromkeys((run.dataset, run.split) for run in runs if run.task == task))
+        joined += [(task, ours, row) for ours, row in beside(task, names)]
+    return joined
+
+
+def _published_section(joined: _Joined) -> str:
+    parts = [
+        f"## {PUBLISHED_HEADING}\n",
+        "Copied from the sources named; the image draw, the prompts and the data versions behind them differ from a "
+        "run's in ways that are not all known. `delta` is a difference of two models in mIoU points, not an mIoU. "
+        "Values are in the unit of the source, mIoU in percent. SA-23 is the mean over the paper's 23 datasets: a mean "
+        "over others is another quantity.\n",
+    ]
+    for task in dict.fromkeys(task for task, _, _ in joined):
+        rows = [
+            [*map(text.markdown, (ours or "(all)", p.dataset, p.model, p.variant, p.metric, p.provenance, p.value))]
+            for t, ours, p in joined
+            if t == task
+        ]
+        header = ("dataset", "published as", "model", "variant", "metric", "source", "value")
+        parts.append(f"### {text.markdown(task)}\n\n{markdown.table(header, rows, names=6)}")
+    return "\n".join(parts)
+
+
+def _unsummarised_section(folders: Sequence[Path]) -> list[str]:
+    if not folders:
+        return []
+    names = "".join(f"- {text.markdown('/'.join(folder.parts[-3:]))}\n" for folder in folders)
+    return [f"## Left out: runs without a summary\n\nStarted and not ended; the same command goes on.\n\n{names}"]
+
+
+def _run_section(run: RunSummary) -> str:
+    facts = [
+        ("task", f"{run.task}, version {run.task_version}"),
+        ("split, subset", f"{run.split}, {run.subset}"),
+        ("complete", "yes" if run.complete else "no"),
+        ("zero-shot", run.zero_shot),
+        ("images", f"{run.n_scored} scored, {run.n_failed} failed, {run.n_excluded} excluded, of {run.n_expected}"),
+        ("masks", str(run.n_masks)),
+        ("images excluded, by rule", _by_rule(run.excluded)),
+        ("masks excluded, by rule", _by_rule(run.excluded_masks)),
+        ("left out of the index, by rule", _by_rule(run.left_out_of_index)),
+        ("signature", run.signature),
+        ("weights sha256", run.weights_digest),
+        ("index sha256", run.index_digest),
+        ("records sha256", run.records_digest),
+        ("sambench", run.sambench_version),
+    ]
+    parts = [
+        f"### {text.markdown(run.name)} on {text.markdown(run.dataset)}\n",
+        *(f"{LEGEND[mark].capitalize()}.\n" for mark in marks(run)),
+        markdown.table(("field", "value"), [[key, text.markdown(value)] for key, value in facts if value], names=2),
+        _metrics_table(run.metrics),
+        *_clicks_table(run),
+        *(_breakdown_table(cut, groups) for cut, groups in run.breakdowns.items() if groups),
+    ]
+    return "\n".join(parts)
+
+
+def _by_rule(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{rule}: {n}" for rule, n in counts.items() if n)
+
+
+def _metrics_table(metrics: Metrics) -> str:
+    rows = [
+        [
+            text.markdown(name),
+            text.number(m.value, m.unit),
+            text.interval(m.ci95, m.unit),
+            text.interval(m.ci95_bootstrap, m.unit),
+            str(m.n),
+        ]
+        for name, m in metrics.items()
+    ]
+    return markdown.table(("metric", "value (%)", "95 %, normal over masks", "95 %, bootstrap over images", "n"), rows)
+
+
+def _clicks_table(run: RunSummary) -> list[str]:
+    """mIoU by number of clicks, as in Fig. 9c of the paper."""
+    by_clicks = {k: name for name in run.metrics if (k := text.clicks_of(name)) is not None}
+    if "miou" in run.metrics:
+        by_clicks[1] = "miou"
+    if len(by_clicks) < 2:
+        return []
+    clicks = sorted(by_clicks)
+    rows = [["mIoU (%)", *(str(_unmarked(run, by_clicks[k])) for k in clicks)]]
+    if "oracle_miou" in run.metrics:
+        rows.append(["oracle (%)", *(str(_unmarked(run, "oracle_miou")) if k == 1 else "" for k in clicks)])
+    return [f"mIoU by number of clicks:\n\n{markdown.table(('clicks', *map(str, clicks)), rows)}"]
+
+
+def _unmarked(run: RunSummary, metric: str) -> str:
+    shown = cell(run, metric)
+    return f"{shown.value} ± {shown.half}" if shown.half else shown.value
+
+
+def _breakdown_table(cut: str, groups: Mapping[str, Metrics]) -> str:
+    counts = {group: max((m.n for m in metrics.values()), default=0) for group, metrics in groups.items()}
+    if cut == "size":
+        order = [size for size in _SIZES if size in groups] + sorted(set(groups) - set(_SIZES))
+    else:
+        order = sorted(groups, key=lambda group: (-counts[group], group))
+    names = list(dict.fromkeys(name for metrics in groups.values() for name in metrics))
+    rows = []
+    for group in order[:CLASSES_SHOWN]:
+        measured = [groups[group].get(name) for name in names]
+        values = [text.ABSENT if m is None else text.number(m.value, m.unit) for m in measured]
+        rows.append([text.markdown(group) or "(no name)", str(counts[group]), *values])
+    header = (text.markdown(cut), "n", *(text.markdown(title(name)) for name in names))
+    rest = len(order) - len(rows)
+    more = f", the {CLASSES_SHOWN} with most masks of {len(order)} (all: breakdowns.csv)" if rest else ""
+    return f"By {text.markdown(cut)}{more} (%):\n\n{markdown.table(header, rows)}"

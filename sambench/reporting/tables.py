@@ -1,0 +1,193 @@
+"""The leaderboard: models against datasets, one table for each task. Renderers are modules of their own.
+
+A row is a model with its weights and one signature, so that no average mixes two ways of measuring. A row has an
+average only if it has a complete run on every dataset of the table: a model that was measured on the easy half must
+not stand beside one that was measured on all.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from sambench.reporting import text
+from sambench.reporting.load import SHORT_DIGEST, RunSummary
+
+TITLES = {"miou": "mIoU", "oracle_miou": "oracle mIoU"}
+"""How a metric is headed; ``miou@K`` follows from its name, any other stands as it is."""
+
+NOT_ZERO_SHOT, UNKNOWN, INCOMPLETE = "†", "?", "…"
+LEGEND = {
+    NOT_ZERO_SHOT: "not zero-shot: the model was trained on this dataset",
+    UNKNOWN: "nobody has said whether the model was trained on this dataset",
+    INCOMPLETE: "incomplete run: some images have no result yet, or failed",
+}
+
+
+@dataclass(frozen=True, order=True)
+class Column:
+    """A dataset as measured."""
+
+    dataset: str
+    split: str
+    subset: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """A model with one signature. ``cells``: its run for each column of the table, None where there is none."""
+
+    model: str
+    weights_digest: str
+    signature: str
+    cells: tuple[RunSummary | None, ...]
+
+    @property
+    def name(self) -> str:
+        return f"{self.model}@{self.weights_digest[:SHORT_DIGEST]}"
+
+    @property
+    def runs(self) -> list[RunSummary]:
+        return [cell for cell in self.cells if cell is not None]
+
+    @property
+    def complete(self) -> bool:
+        """There is a complete run in every cell."""
+        return all(cell is not None and cell.complete for cell in self.cells)
+
+    def mean(self, metric: str) -> float | None:
+        """The unweighted mean over the columns (over datasets, protocol §2.6); None unless there is a complete run
+        with a value in every cell."""
+        if not self.complete:
+            return None
+        values = [run.metrics[metric].value if metric in run.metrics else None for run in self.runs]
+        known = [value for value in values if value is not None]
+        return math.fsum(known) / len(known) if len(known) == len(values) else None
+
+
+@dataclass(frozen=True)
+class Leaderboard:
+    """One task. ``rows`` are sorted by the mean of the primary metric; rows without one follow, by name.
+
+    ``metrics``: all names, in the order of the summaries. ``headlines``: those with a table of their own, the task's
+    primary metric first, then its oracle (the best of the model's candidates) if there is one.
+    ``averaged``: whether there is a column of means; not with one dataset, and not when a dataset stands in two
+    columns (two splits or subsets) and would count twice.
+    """
+
+    task: str
+    task_version: int
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    metrics: tuple[str, ...]
+    headlines: tuple[str, ...]
+    averaged: bool
+
+    def labels(self) -> list[str]:
+        """A heading for each column: the dataset, with split and subset where it has several columns."""
+        names = [column.dataset for column in self.columns]
+        return [
+            c.dataset if names.count(c.dataset) == 1 else f"{c.dataset} ({c.split}, {c.subset})" for c in self.columns
+        ]
+
+    def footnotes(self) -> dict[str, int]:
+        """A number for each distinct signature, from 1, in the order of the rows."""
+        return {s: k for k, s in enumerate(dict.fromkeys(row.signature for row in self.rows), 1)}
+
+    def in_percent(self, metric: str) -> bool:
+        """All values of the metric are fractions, which tables show in percent."""
+        return all(run.metrics[metric].unit == "fraction" for run in self._runs() if metric in run.metrics)
+
+    def legend(self) -> list[str]:
+        """What a reader must know of the table: one line each, only what occurs in it."""
+        lines = []
+        if any(text.half_width(run.metrics[m]) for run in self._runs() for m in self.headlines if m in run.metrics):
+            lines.append("±: half of the 95 % interval, normal over masks.")
+        if self.averaged:
+            lines.append("mean: unweighted over the datasets; a row without a complete run on each of them has none.")
+        elif len(self.columns) > 1:
+            lines.append("No mean is shown: a dataset stands in more than one column and would count twice.")
+        for label, runs in zip(self.labels(), zip(*(row.cells for row in self.rows), strict=True), strict=True):
+            if len({run.index_digest for run in runs if run is not None}) > 1:
+                lines.append(f"{label}: the runs are not of the same images (their index digests differ).")
+        used = "".join(marks(run) for run in self._runs())
+        return lines + [f"{mark} {meaning}." for mark, meaning in LEGEND.items() if mark in used]
+
+    def _runs(self) -> list[RunSummary]:
+        return [run for row in self.rows for run in row.runs]
+
+
+def leaderboards(summaries: Iterable[RunSummary]) -> list[Leaderboard]:
+    """One leaderboard for each task and version, sorted. Takes what :func:`load.load_summaries` answers."""
+    ordered = sorted(summaries, key=lambda run: run.identity)
+    return [_leaderboard(list(runs)) for _, runs in groupby(ordered, key=lambda run: (run.task, run.task_version))]
+
+
+def _leaderboard(runs: Sequence[RunSummary]) -> Leaderboard:
+    columns = tuple(sorted({_column(run) for run in runs}))
+    cells: dict[tuple[str, str, str], dict[Column, RunSummary]] = {}
+    for run in runs:
+        cells.setdefault((run.model, run.weights_digest, run.signature), {})[_column(run)] = run
+    rows = [Row(*key, tuple(found.get(column) for column in columns)) for key, found in cells.items()]
+    task, metrics = runs[0].task, tuple(dict.fromkeys(name for run in runs for name in run.metrics))
+    primary = runs[0].primary
+    headlines = tuple(m for m in (primary, f"oracle_{primary}") if m in metrics)
+    once = len({column.dataset for column in columns}) == len(columns)
+
+    def rank(row: Row) -> tuple[bool, float, str, str, str]:
+        mean = row.mean(headlines[0]) if headlines and once else None
+        return (mean is None, -(mean or 0.0), row.model, row.weights_digest, row.signature)
+
+    rows.sort(key=rank)
+    averaged = once and len(columns) > 1
+    return Leaderboard(task, runs[0].task_version, columns, tuple(rows), metrics, headlines, averaged)
+
+
+def _column(run: RunSummary) -> Column:
+    return Column(run.dataset, run.split, run.subset)
+
+
+def title(metric: str) -> str:
+    """The heading of a metric."""
+    k = text.clicks_of(metric)
+    return TITLES.get(metric, metric if k is None else f"mIoU, {k} click{'s' * (k != 1)}")
+
+
+def marks(run: RunSummary) -> str:
+    """What must be known before the run is compared: see LEGEND."""
+    zero_shot = {"yes": "", "no": NOT_ZERO_SHOT, "unknown": UNKNOWN}[run.zero_shot]
+    return zero_shot + ("" if run.complete else INCOMPLETE)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A cell as text, not escaped: ``value``, ``half`` of its 95 % interval if there is one, ``marks``."""
+
+    value: str
+    half: str | None = None
+    marks: str = ""
+
+    def __str__(self) -> str:
+        return self.value + (f" ± {self.half}" if self.half else "") + (f" {self.marks}" if self.marks else "")
+
+
+def cell(run: RunSummary | None, metric: str) -> Shown:
+    """What a table shows of a run."""
+    if run is None or metric not in run.metrics:
+        return Shown(text.ABSENT)
+    measured = run.metrics[metric]
+    return Shown(text.number(measured.value, measured.unit), text.half_width(measured), marks(run))
+
+
+def average(row: Row, metric: str) -> Shown:
+    """What a table shows as the mean of a row. A mean over a dataset that the model was trained on is not zero-shot
+    either, so it has the marks of its cells."""
+    value = row.mean(metric)
+    if value is None:
+        return Shown(text.UNDEFINED if row.complete else "incomplete")
+    inherited = "".join(marks(run) for run in row.runs)
+    return Shown(
+        text.number(value, row.runs[0].metrics[metric].unit), marks="".join(m for m in LEGEND if m in inherited)
+    )

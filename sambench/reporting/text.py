@@ -1,0 +1,109 @@
+"""Names and numbers as text: escaped for Markdown and LaTeX, in percent, padded for a terminal.
+
+Names come from annotation files and folders, so they may hold anything: pipes, newlines, control characters, any
+script. Every function here answers with one line.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from sambench.types import Metric
+
+UNDEFINED = "n/a"
+"""Shown for a metric without a value."""
+
+ABSENT = "–"
+"""Shown where there is no run."""
+
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+_UNSHOWABLE = re.compile("[\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "$": r"\$",
+    "&": r"\&",
+    "#": r"\#",
+    "%": r"\%",
+    "_": r"\_",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    # After \\ or a rule a bracket or a star would be taken for its argument.
+    "[": "{[}",
+    "]": "{]}",
+    "*": "{*}",
+}
+
+
+def one_line(text: str) -> str:
+    """Without line breaks, control characters, characters that turn the text's direction, and lone surrogates."""
+    return _CONTROL.sub(" ", _UNSHOWABLE.sub("\ufffd", text)).strip()
+
+
+def markdown(text: str) -> str:
+    """Escaped so that a Markdown table cell or paragraph shows it as it is."""
+    text = one_line(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\`*_{}\[\]|~$#])", r"\\\1", text)
+
+
+def code(text: str) -> str:
+    """A Markdown code span (outside tables: a pipe would still end a cell)."""
+    text = one_line(text)
+    fence = "`" * (max((len(run) for run in re.findall("`+", text)), default=0) + 1)
+    # A space on each side is taken off again, and keeps a backtick of the text apart from the fence.
+    return f"{fence} {text} {fence}" if "`" in text else f"{fence}{text}{fence}"
+
+
+def latex(text: str) -> str:
+    """Escaped for running text of any LaTeX engine. Letters that pdfLaTeX's standard fonts lack become {[}U+XXXX{]}."""
+    return "".join(_latex_character(c) for c in unicodedata.normalize("NFC", one_line(text)))
+
+
+def _latex_character(c: str) -> str:
+    if c in _LATEX:
+        return _LATEX[c]
+    # The accented Latin-1 letters; eth and thorn are not in the default font encoding.
+    if c.isascii() or ("À" <= c <= "ÿ" and c not in "×÷ÐðÞþ"):
+        return c
+    return {"…": r"\ldots{}", "–": "--", "—": "---"}.get(c, f"{{[}}U+{ord(c):04X}{{]}}")
+
+
+def number(value: float | None, unit: str = "fraction") -> str:
+    """In percent with one decimal as the paper prints it; other units with four significant digits."""
+    if value is None:
+        return UNDEFINED
+    # Adding zero turns the -0.0 of a rounded small negative number into 0.0.
+    return f"{round(100 * value, 1) + 0.0:.1f}" if unit == "fraction" else f"{value:.4g}"
+
+
+def half_width(metric: Metric) -> str | None:
+    """Half of the normal 95 % interval, as it stands after ±; None if there is no interval."""
+    return None if metric.ci95 is None else number((metric.ci95[1] - metric.ci95[0]) / 2, metric.unit)
+
+
+def interval(limits: tuple[float, float] | None, unit: str = "fraction") -> str:
+    """``61.0 to 62.4``, or n/a."""
+    return UNDEFINED if limits is None else f"{number(limits[0], unit)} to {number(limits[1], unit)}"
+
+
+def width(text: str) -> int:
+    """Columns that the text takes on a terminal."""
+    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+
+
+def pad(text: str, columns: int, right: bool = False) -> str:
+    """Filled with spaces to a number of terminal columns."""
+    spaces = " " * max(0, columns - width(text))
+    return spaces + text if right else text + spaces
+
+
+def clicks_of(metric_name: str) -> int | None:
+    """K of ``miou@K``; None for any other name."""
+    found = re.fullmatch(r"miou@([0-9]{1,9})", metric_name)
+    return int(found[1]) if found else None
