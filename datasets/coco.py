@@ -1,0 +1,79 @@
+"""COCO val2017. Not one of the paper's 23: box-prompted instance segmentation and the human rating study use it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from sambench.readers.coco_json import CocoReader
+from sambench.readers.files import candidates
+from sambench.types import Card, IndexEntry, Sample, Split
+
+CARD = Card(
+    name="coco",
+    title="COCO val2017",
+    citation="Lin et al., Microsoft COCO: Common Objects in Context, ECCV 2014",
+    url="https://cocodataset.org",
+    licence="annotations CC BY 4.0; each photograph its own Flickr licence",
+    access="Download http://images.cocodataset.org/zips/val2017.zip (no login)\n"
+    "and http://images.cocodataset.org/annotations/annotations_trainval2017.zip.\n"
+    "Unpack both in DATA_ROOT/coco/.",
+    layout="coco/\n  val2017/000000000139.jpg     (or images/val2017/)\n  annotations/instances_val2017.json",
+    kind="instance",
+    splits={"val2017": Split(5000, 36335, "and 446 crowd regions; 48 images have no annotation")},
+    default_split="val2017",
+    group="reference",
+    tasks=frozenset({"single_point", "proposals", "instances", "text_to_mask"}),
+    folders=("coco", "COCO", "coco2017"),
+    gotchas=(
+        "Crowd regions are not prompted; the single-point task leaves them out and counts them.",
+        "Category ids run from 1 to 90 with gaps.",
+        "The area field stems from polygons and differs a little from the mask's pixel count.",
+    ),
+    same_images_as=frozenset({"lvis"}),
+)
+
+
+class Coco:
+    card: ClassVar[Card] = CARD
+    arguments: ClassVar[tuple[str, ...]] = ()
+
+    @dataclass(frozen=True)
+    class Options:
+        """``missing_images``: ``error`` stops with their number; ``exclude`` leaves them out and counts them."""
+
+        missing_images: str = "error"
+
+    def __init__(self, root: Path, split: str, options: Options) -> None:
+        folder = next((at for at in (root / split, root / "images" / split) if at.is_dir()), root / split)
+
+        def find_image(entry: Mapping[str, Any]) -> Path:
+            return folder / str(entry.get("file_name"))
+
+        self._reader = CocoReader(
+            _annotations(root, split), find_image, options.missing_images, f"unpack {split}.zip in {root}"
+        )
+        self.image_file = self._reader.image_file
+
+    @classmethod
+    def locate(cls, root: Path, split: str, options: Options) -> Path | None:
+        return next((base for base in candidates(root, CARD.folders) if _annotations(base, split).is_file()), None)
+
+    @property
+    def excluded(self) -> Mapping[str, int]:
+        return self._reader.excluded
+
+    def index(self) -> Sequence[IndexEntry]:
+        return self._reader.index()
+
+    def load(self, id: str) -> Sample:
+        return self._reader.load(id)
+
+
+def _annotations(base: Path, split: str) -> Path:
+    return base / "annotations" / f"instances_{split}.json"
+
+
+PLUGIN = Coco
