@@ -24,15 +24,13 @@ def main() -> None:
     """The console script. Exits with 0 complete, 1 incomplete or failed, 2 usage or nothing to run, 130 interrupted."""
     try:
         code = cli.main(standalone_mode=False)
-    except click.exceptions.Abort:
-        code = INTERRUPTED
     except click.ClickException as error:
         error.show()
         code = error.exit_code
     except SambenchError as error:
         click.echo(f"error: {error}", err=True)
         code = error.exit_code
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, click.exceptions.Abort):
         click.echo("interrupted: what was finished is on disk; the same command goes on from there", err=True)
         code = INTERRUPTED
     except BrokenPipeError:

@@ -1,0 +1,336 @@
+"""Runs from end to end through the command line: resume, kill, workers, limits, failures, a full disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from PIL import Image
+
+from sambench.run import read_records, records_digest
+
+Call = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def arguments(data: Path, model: str, out: Path, *more: object) -> list[str]:
+    return [*map(str, ("run", "-t", "single_point", "-d", f"mask_pngs:{data}", "-m", model, "--out", out, *more))]
+
+
+def the_run(out: Path) -> Path:
+    (manifest,) = out.glob("single_point/*/*/manifest.json")
+    return manifest.parent
+
+
+def summary(out: Path) -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads((the_run(out) / "summary.json").read_text())
+    return loaded
+
+
+def table(out: Path) -> pa.Table:
+    return read_records(the_run(out)).drop_columns(["time_ms"])
+
+
+@pytest.fixture
+def undisturbed(sambench_cli: Call, toy_data: Path, toy_model: str, tmp_path: Path) -> Path:
+    """The output folder of a run that nothing happened to."""
+    sambench_cli(*arguments(toy_data, toy_model, tmp_path / "undisturbed", "--workers", 1))
+    return tmp_path / "undisturbed"
+
+
+def test_a_run_is_complete_and_says_so(undisturbed: Path, toy_data: Path) -> None:
+    done = summary(undisturbed)
+    assert done["complete"]
+    assert (done["n_expected"], done["n_scored"], done["n_failed"], done["n_excluded"]) == (12, 12, 0, 0)
+    assert done["n_masks"] == 30 == table(undisturbed).num_rows
+    assert done["records_digest"] == records_digest(read_records(the_run(undisturbed)))
+    ious = [row["iou"][0] for row in table(undisturbed).to_pylist()]
+    assert done["metrics"]["miou"]["value"] == pytest.approx(np.mean(ious), abs=1e-12)
+    assert 0.2 < np.mean(ious) < 1
+    manifest = json.loads((the_run(undisturbed) / "manifest.json").read_text())
+    assert manifest["status"] == "complete"
+    assert {"load", "encode", "decode", "masks", "measure", "write"} <= set(manifest["timings"])
+    assert manifest["sessions"][0]["versions"]["numpy"] == np.__version__
+    assert (undisturbed / "report" / "report.md").is_file()
+
+
+def test_the_same_command_again_does_nothing(
+    undisturbed: Path, sambench_cli: Call, toy_data: Path, toy_model: str
+) -> None:
+    shards = {p: p.stat().st_mtime_ns for p in (the_run(undisturbed) / "records").iterdir()}
+    before = summary(undisturbed)
+    again = sambench_cli(*arguments(toy_data, toy_model, undisturbed), TOY_SECONDS="1000")
+    assert "12/12" in again.stdout
+    assert {p: p.stat().st_mtime_ns for p in (the_run(undisturbed) / "records").iterdir()} == shards
+    assert summary(undisturbed) == before
+
+
+@pytest.mark.parametrize("workers", [2, 3])
+def test_the_number_of_workers_changes_nothing(
+    undisturbed: Path, sambench_cli: Call, toy_data: Path, toy_model: str, tmp_path: Path, workers: int
+) -> None:
+    sambench_cli(*arguments(toy_data, toy_model, tmp_path / "many", "--workers", workers))
+    assert table(tmp_path / "many").equals(table(undisturbed))
+    assert summary(tmp_path / "many") == summary(undisturbed)
+
+
+def test_a_limited_run_goes_on_to_the_full_one(
+    undisturbed: Path, sambench_cli: Call, toy_data: Path, toy_model: str, tmp_path: Path
+) -> None:
+    out = tmp_path / "limited"
+    limited = sambench_cli(*arguments(toy_data, toy_model, out, "--limit", 5), code=1)
+    assert "7 images left out by --limit" in limited.stderr
+    assert (summary(out)["complete"], summary(out)["n_scored"], summary(out)["n_pending"]) == (False, 5, 7)
+    first = table(out)
+    assert first.equals(table(undisturbed).slice(0, first.num_rows))
+    sambench_cli(*arguments(toy_data, toy_model, out))
+    assert table(out).equals(table(undisturbed))
+    assert summary(out) == summary(undisturbed)
+
+
+DRIVER = "import sambench.engine as e; e.FLUSH_SECONDS = 0.05; from sambench.cli import main; main()"
+
+
+def test_kill_nine_at_random_moments(
+    undisturbed: Path, sambench_cli: Call, toy_data: Path, toy_model: str, tmp_path: Path
+) -> None:
+    """At least 20 kills, of a run with one worker and of one with two; then the records are those of a quiet run."""
+    rng = random.Random(1)
+    kills = partial = 0
+    for attempt in range(40):
+        out = tmp_path / f"killed{attempt}"
+        workers = 1 + attempt % 2
+        command = [sys.executable, "-c", DRIVER, *arguments(toy_data, toy_model, out, "--workers", workers)]
+        environment = {**os.environ, "TOY_SECONDS": "0.1"}
+        while True:
+            child = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            try:
+                child.communicate(timeout=_moment(out, rng))
+                break
+            except subprocess.TimeoutExpired:
+                child.send_signal(signal.SIGKILL)
+                child.communicate()
+                kills += 1
+            partial += 0 < len(_shards(out)) < 12
+        assert child.returncode == 0
+        assert table(out).equals(table(undisturbed))
+        assert summary(out) == summary(undisturbed)
+        if kills >= 20:
+            break
+    assert kills >= 20
+    assert partial >= 5, "most kills must hit a run that had records already"
+
+
+def _moment(out: Path, rng: random.Random) -> float:
+    """Seconds until the kill: once the process has got as far as its records folder, and some more."""
+    return rng.uniform(1.2, 3.2)
+
+
+def _shards(out: Path) -> list[Path]:
+    return list(out.glob("single_point/*/*/records/0*.parquet"))
+
+
+def test_an_interrupt_says_how_to_go_on(undisturbed: Path, toy_data: Path, toy_model: str, tmp_path: Path) -> None:
+    out = tmp_path / "interrupted"
+    command = [sys.executable, "-c", DRIVER, *arguments(toy_data, toy_model, out, "--workers", 1)]
+    child = subprocess.Popen(
+        command, env={**os.environ, "TOY_SECONDS": "0.4"}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    _wait_for(lambda: len(_shards(out)) >= 2)
+    child.send_signal(signal.SIGINT)
+    _, complaint = child.communicate(timeout=60)
+    assert child.returncode == 130
+    assert "the same command goes on" in complaint
+    assert "Traceback" not in complaint
+    assert not summary(out)["complete"]
+    assert 2 <= summary(out)["n_scored"] < 12
+    command[-1] = "2"
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+    assert table(out).equals(table(undisturbed))
+
+
+def test_workers_end_with_a_killed_parent(toy_data: Path, toy_model: str, tmp_path: Path) -> None:
+    out = tmp_path / "orphans"
+    command = [sys.executable, "-c", DRIVER, *arguments(toy_data, toy_model, out, "--workers", 2)]
+    child = subprocess.Popen(
+        command, env={**os.environ, "TOY_SECONDS": "0.5"}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    _wait_for(lambda: len(_shards(out)) >= 1)
+    workers = _children(child.pid)
+    assert len(workers) >= 2
+    child.kill()
+    child.wait()
+    _wait_for(lambda: not any(_alive(pid) for pid in workers))
+
+
+def _children(pid: int) -> list[int]:
+    return [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def _wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
+
+
+def test_two_processes_on_one_directory(sambench_cli: Call, toy_data: Path, toy_model: str, tmp_path: Path) -> None:
+    out = tmp_path / "shared"
+    first = subprocess.Popen(
+        [sys.executable, "-m", "sambench", *arguments(toy_data, toy_model, out, "--workers", 1)],
+        env={**os.environ, "TOY_SECONDS": "0.5"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    _wait_for(lambda: any(out.glob("single_point/*/*/manifest.json")))
+    second = sambench_cli(*arguments(toy_data, toy_model, out), code=2)
+    assert f"in use by process {first.pid} on" in second.stderr
+    assert first.wait(timeout=120) == 0
+    assert summary(out)["complete"]
+
+
+def test_a_changed_parameter_is_refused(undisturbed: Path, sambench_cli: Call, toy_data: Path, toy_model: str) -> None:
+    changed = sambench_cli(*arguments(toy_data, toy_model, undisturbed, "--set", "task.clicks=1,2"), code=2)
+    assert "task.clicks was [1, 2, 3, 5, 9], is now [1, 2]" in changed.stderr
+    changed = sambench_cli(*arguments(toy_data, toy_model, undisturbed, "--seed", 5), code=2)
+    assert "seed was 0, is now 5" in changed.stderr
+    fresh = sambench_cli(*arguments(toy_data, toy_model, undisturbed, "--seed", 5, "--fresh"))
+    assert "12/12" in fresh.stdout
+
+
+def test_an_unreadable_sample_is_listed_and_retried_alone(
+    undisturbed: Path, sambench_cli: Call, toy_data: Path, toy_model: str, tmp_path: Path
+) -> None:
+    out = tmp_path / "unreadable"
+    image = toy_data / "images" / "im07.png"
+    whole = image.read_bytes()
+    image.write_bytes(whole[: len(whole) // 2])
+    failed = sambench_cli(*arguments(toy_data, toy_model, out), code=1)
+    assert "1 of 12 images could not be evaluated" in failed.stderr
+    (line,) = (the_run(out) / "errors.jsonl").read_text().splitlines()
+    assert json.loads(line)["id"] == "im07"
+    assert "im07.png" in json.loads(line)["error"]
+    done = summary(out)
+    assert (done["complete"], done["n_scored"], done["n_failed"], done["n_pending"]) == (False, 11, 1, 0)
+    image.write_bytes(whole)
+    shards = len(_shards(out))
+    sambench_cli(*arguments(toy_data, toy_model, out))
+    assert len(_shards(out)) == shards + 1
+    assert (the_run(out) / "errors.jsonl").read_text() == ""
+    assert table(out).equals(table(undisturbed))
+    assert summary(out) == summary(undisturbed)
+
+
+def test_a_model_that_fails_on_an_image_fails_that_image(
+    sambench_cli: Call, toy_data: Path, toy_model: str, tmp_path: Path
+) -> None:
+    path = toy_data / "images" / "im03.png"
+    image = np.asarray(Image.open(path)).copy()
+    image[0, 0, 0] = 13
+    Image.fromarray(image).save(path)
+    sambench_cli(*arguments(toy_data, toy_model, tmp_path / "out"), code=1)
+    (line,) = (the_run(tmp_path / "out") / "errors.jsonl").read_text().splitlines()
+    failure = json.loads(line)
+    assert (failure["id"], failure["error"]) == ("im03", "RuntimeError: an unlucky image")
+    assert "toy_model.py" in failure["where"]
+    assert summary(tmp_path / "out")["n_scored"] == 11
+
+
+def test_an_image_without_masks_is_excluded_by_rule(
+    sambench_cli: Call, toy_data: Path, toy_model: str, tmp_path: Path
+) -> None:
+    for mask in (toy_data / "masks" / "im02").iterdir():
+        Image.fromarray(np.zeros_like(np.asarray(Image.open(mask)))).save(mask)
+    sambench_cli(*arguments(toy_data, toy_model, tmp_path / "out", "--subset", "full"))
+    done = summary(tmp_path / "out")
+    assert (done["complete"], done["n_scored"], done["n_excluded"]) == (True, 11, 1)
+    assert done["excluded"] == {"no_valid_mask": 1}
+    assert done["excluded_masks"] == {"empty_mask": 3}
+
+
+FULL = (
+    "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+    "import sambench.run as r, sambench.engine as e; e.FLUSH_SECONDS = 0.0\n"
+    "original = r.RunDirectory.append\n"
+    "def append(self, *a):\n"
+    "    if self._next_shard == 6: resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))\n"
+    "    return original(self, *a)\n"
+    "r.RunDirectory.append = append\n"
+    "from sambench.cli import main; main()"
+)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_full_disk_is_one_line_and_the_run_can_go_on(
+    undisturbed: Path, sambench_cli: Call, toy_data: Path, toy_model: str, tmp_path: Path, workers: int
+) -> None:
+    """A limit on file sizes stands in for the full disk: the sixth shard cannot be written."""
+    out = tmp_path / "full"
+    more = arguments(toy_data, toy_model, out, "--workers", workers)
+    failed = subprocess.run([sys.executable, "-c", FULL, *more], capture_output=True, text=True, check=False)
+    assert failed.returncode == 1
+    (line,) = [one for one in failed.stderr.splitlines() if one.startswith("error")]
+    assert "cannot write" in line
+    assert "000006.parquet: a file size limit is hit" in line
+    assert "Traceback" not in failed.stderr
+    assert len(_shards(out)) == 5
+    assert not list(out.glob("single_point/*/*/records/.*"))
+    sambench_cli(*more)
+    assert table(out).equals(table(undisturbed))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small tmpfs needs root")
+def test_a_full_tmpfs(undisturbed: Path, sambench_cli: Call, toy_data: Path, toy_model: str, tmp_path: Path) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", small], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("a tmpfs cannot be mounted here")
+    try:
+        (small / "ballast").write_bytes(bytes(36 * 1024))
+        more = arguments(toy_data, toy_model, small / "out", "--workers", 1)
+        quick = [sys.executable, "-c", DRIVER.replace("0.05", "0.0"), *more]
+        failed = subprocess.run(quick, capture_output=True, text=True, check=False)
+        assert failed.returncode in (1, 2), failed.stderr
+        assert "the disk is full" in failed.stderr
+        assert "Traceback" not in failed.stderr
+        subprocess.run(["mount", "-o", "remount,size=16m", small], check=True)
+        sambench_cli(*more)
+        assert table(small / "out").equals(table(undisturbed))
+    finally:
+        subprocess.run(["umount", small], check=True)
+
+
+def test_a_second_version_of_a_model_gets_its_own_directory(
+    undisturbed: Path, sambench_cli: Call, toy_data: Path, toy_model: str
+) -> None:
+    file = Path(toy_model.partition(".py:")[0] + ".py")
+    file.write_text(file.read_text().replace("60 - distance", "50 - distance"))
+    sambench_cli(*arguments(toy_data, toy_model, undisturbed))
+    assert len(list(undisturbed.glob("single_point/*/Toy@*/summary.json"))) == 2
+
+
+def test_an_unwritable_output(sambench_cli: Call, toy_data: Path, toy_model: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    done = sambench_cli(*arguments(toy_data, toy_model, tmp_path / "file"), code=2)
+    assert "cannot write" in done.stderr
+    assert "choose another --out" in done.stderr
