@@ -14,7 +14,7 @@ from sambench import evaluate, options, plugins
 from sambench.errors import SambenchError
 from sambench.metrics.iou import iou
 from sambench.models import zoo
-from sambench.prompts import next_click
+from sambench.prompts import Click, next_click
 from sambench.types import CAPABILITIES, Instance, Mask, Prediction, Prompts, Sample, View
 
 IMAGES = 3
@@ -95,7 +95,7 @@ def _prompted(sample: Sample, count: int) -> tuple[list[Instance], Prompts]:
     points, labels = [], []
     everything = Mask.from_dense(np.ones(sample.size, np.bool_))
     for instance in instances:
-        clicks = []
+        clicks: list[Click] = []
         for n in range(count):
             click = next_click(instance.mask, everything if n % 2 else None, clicks)
             assert click is not None

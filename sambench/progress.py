@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import Self
+from typing import Any, Self
 
 from tqdm import tqdm
 
@@ -19,7 +19,7 @@ class RunProgress:
         self.masks = self.failed = 0
         self.began = self.last = time.monotonic()
         self.started_at = done
-        self.bar: tqdm[None] | None = None
+        self.bar: Any = None
 
     def __enter__(self) -> Self:
         if sys.stderr.isatty():

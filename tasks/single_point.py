@@ -29,25 +29,6 @@ SMALL, LARGE = 32**2, 96**2
 """COCO's size bins in pixels of mask area: small below the first, large above the second (cocoeval.py)."""
 
 
-@dataclass(frozen=True)
-class Options:
-    """``clicks``: numbers of clicks that are reported, §D.1. ``first_click``: ``centre`` or ``random`` (only the first
-    click, Fig. 9d; OQ-11). ``feed_mask``: give the previous logits back from the second click on, and
-    ``later_multimask``: read three masks there instead of one (OQ-3). ``min_area``: in pixels (OQ-2)."""
-
-    clicks: tuple[int, ...] = (1, 2, 3, 5, 9)
-    first_click: Literal["centre", "random"] = "centre"
-    feed_mask: bool = True
-    later_multimask: bool = False
-    min_area: int = 1
-
-    def __post_init__(self) -> None:
-        if not self.clicks or list(self.clicks) != sorted(set(self.clicks)) or self.clicks[0] != 1:
-            raise ValueError(f"task.clicks={','.join(map(str, self.clicks))}: rising numbers that begin with 1")
-        if self.min_area < 1:
-            raise ValueError(f"task.min_area={self.min_area}: at least 1 pixel")
-
-
 @dataclass
 class _State:
     """One instance on its way through the clicks."""
@@ -68,7 +49,25 @@ class SinglePoint:
     version = 1
     requires = frozenset({"points"})
     primary = "miou"
-    Options = Options
+
+    @dataclass(frozen=True)
+    class Options:
+        """``clicks``: numbers of clicks that are reported (§D.1). ``first_click``: ``centre``, or ``random``, which
+        changes only the first click (Fig. 9d; OQ-11). ``feed_mask``: give the previous logits back from the second
+        click on; ``later_multimask``: read three masks there instead of one (OQ-3). ``min_area``: pixels (OQ-2).
+        """
+
+        clicks: tuple[int, ...] = (1, 2, 3, 5, 9)
+        first_click: Literal["centre", "random"] = "centre"
+        feed_mask: bool = True
+        later_multimask: bool = False
+        min_area: int = 1
+
+        def __post_init__(self) -> None:
+            if not self.clicks or list(self.clicks) != sorted(set(self.clicks)) or self.clicks[0] != 1:
+                raise ValueError(f"task.clicks={','.join(map(str, self.clicks))}: rising numbers that begin with 1")
+            if self.min_area < 1:
+                raise ValueError(f"task.min_area={self.min_area}: at least 1 pixel")
 
     def __init__(self, options: Options) -> None:
         self.options = options
@@ -130,7 +129,7 @@ class SinglePoint:
         feed = self.options.feed_mask and "masks" in context.capabilities
         void = sample.truth.void
         fed: Any = None
-        rows_of = {}
+        rows_of: dict[int, int] = {}
         for n in range(1, self.options.clicks[-1] + 1):
             active = []
             for state in states:

@@ -53,18 +53,18 @@ class Toy:
 '''
 
 
-@pytest.fixture
-def toy_model(tmp_path: Path) -> str:
+@pytest.fixture(scope="session")
+def toy_model(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A quick model whose answers depend on image, clicks and fed-back logits, as ``--model`` takes it."""
-    file = tmp_path / "toy_model.py"
+    file = tmp_path_factory.mktemp("model") / "toy_model.py"
     file.write_text(TOY_MODEL)
     return f"{file}:Toy"
 
 
-@pytest.fixture
-def toy_data(tmp_path: Path) -> Path:
-    """Twelve small images of blobs with one to four masks each, in the layout of ``mask_pngs``."""
-    folder = tmp_path / "toy_data"
+@pytest.fixture(scope="session")
+def toy_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve small images of blobs with one to four masks each, in the layout of ``mask_pngs``. Not to be changed."""
+    folder = tmp_path_factory.mktemp("toy_data")
     rng = np.random.default_rng(5)
     for n in range(12):
         image = rng.integers(0, 40, (40 + n, 50, 3))
@@ -81,16 +81,16 @@ def toy_data(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.fixture
-def sambench_cli(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+@pytest.fixture(scope="session")
+def sambench_cli(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs the command line in a process of its own, in an empty folder; extra keywords are environment variables."""
+    folder, cache = tmp_path_factory.mktemp("cwd"), tmp_path_factory.mktemp("cache")
 
     def call(*arguments: object, code: int | None = 0, **environment: str) -> subprocess.CompletedProcess[str]:
-        (tmp_path / "cwd").mkdir(exist_ok=True)
         done = subprocess.run(
             [sys.executable, "-m", "sambench", *map(str, arguments)],
-            cwd=tmp_path / "cwd",
-            env={**os.environ, "SAMBENCH_CACHE": str(tmp_path / "cache"), **environment},
+            cwd=folder,
+            env={**os.environ, "SAMBENCH_CACHE": str(cache), **environment},
             capture_output=True,
             text=True,
             timeout=300,

@@ -13,9 +13,10 @@ from sambench import options
 from sambench.errors import DataError, UsageError
 from sambench.prompts import Click, next_click
 from sambench.suite.tasks import single_point
-from sambench.suite.tasks.single_point import Options, SinglePoint
+from sambench.suite.tasks.single_point import SinglePoint
 from sambench.types import Context, GroundTruth, Instance, Mask, Prompts, Sample
 
+Options = SinglePoint.Options
 CONTEXT = Context("toy", 0, frozenset({"points", "masks", "multimask"}))
 SIZE = (20, 30)
 
