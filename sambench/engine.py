@@ -45,7 +45,7 @@ _BLACK = np.zeros((1, 1, 3), np.uint8)
 
 @dataclass(frozen=True)
 class Job:
-    """What a worker needs to make records: names and options, never live objects."""
+    """What a worker needs to make records: names, places and options, never live objects."""
 
     task: str
     task_options: Mapping[str, Any]
@@ -53,8 +53,7 @@ class Job:
     dataset_options: Mapping[str, Any]
     root: Path
     split: str
-    model: str
-    model_options: Mapping[str, Any]
+    model: zoo.Located
     device: str
     threads: int
     encode_batch: int
@@ -98,7 +97,7 @@ class Worker:
         built = options.build(dataset_class.Options, job.dataset_options, "dataset")
         self.dataset: Dataset = dataset_class(job.root, job.split, built)
         if model is None:
-            model = zoo.locate(job.model, job.model_options).load(job.device, job.encode_batch)
+            model = job.model.load(job.device, job.encode_batch)
         self.model = model
         self.context = Context(job.label, job.seed, model.capabilities)
         self.batch = job.encode_batch

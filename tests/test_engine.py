@@ -12,6 +12,8 @@ import pytest
 from sambench import engine
 from sambench.engine import Job, Worker, batches
 from sambench.errors import DataError
+from sambench.models import zoo
+from sambench.options import NoOptions
 from sambench.run import Failure
 from sambench.types import Image, Mask, Prompts
 
@@ -72,8 +74,7 @@ def worker(data: Path, model: Spy) -> Worker:
         dataset_options={"dir": str(data)},
         root=data,
         split="all",
-        model="spy",
-        model_options={},
+        model=zoo.Located("spy", "spy", "0", None, NoOptions(), False),
         device="cpu",
         threads=1,
         encode_batch=3,
