@@ -22,6 +22,16 @@ from sambench.types import Mask
 _EXACT_IN_FLOAT32 = 2000.0
 """Up to this distance (pixels) float32 tells the square roots of neighbouring integers apart."""
 
+_CHAMFER_LOW, _CHAMFER_HIGH = 0.98249, 1.01920
+"""OpenCV's 5x5 chamfer distance (steps 1, 1.4 and 2.1969) over the Euclidean one: least along (2, 1), where it is
+2.1969 / sqrt(5); most along the slope 0.1969, where it is sqrt(1 + 0.1969²)."""
+
+_CHAMFER_SLACK = 0.999
+"""For the rounding of OpenCV's fixed-point steps."""
+
+_CHAMFER_FROM = 1 << 14
+"""Pixels of a window from which on the detour over the chamfer distance pays."""
+
 
 @dataclass(frozen=True, slots=True)
 class Click:
@@ -92,13 +102,58 @@ def _peak(inside: Mask, outside: Mask, void: Mask | None, clicked: Sequence[Clic
     error = Mask.from_window(inside.size, inside.top, inside.left, region)
     if error.area == 0:
         return None
-    squared = squared_distances(error.window)
-    for click in clicked:
-        if (click.x, click.y) in error:
-            squared[click.y - error.top, click.x - error.left] = 0
-    y, x = divmod(int(squared.argmax()), squared.shape[1])
-    best = int(squared[y, x])
+    taken = [(c.y - error.top, c.x - error.left) for c in clicked if (c.x, c.y) in error]
+    best, y, x = _farthest(error.window, taken)
     return (best, error.left + x, error.top + y) if best > 0 else None
+
+
+def _farthest(region: NDArray[np.bool_], taken: Sequence[tuple[int, int]]) -> tuple[int, int, int]:
+    """``(squared distance, row, column)`` of the first pixel with the largest :func:`squared_distances`, pixels
+    ``taken`` (row, column) left out.
+
+    A large region goes through a chamfer transform first, five times faster than the exact one; only pixels that its
+    error bounds leave in the race are measured exactly, in windows that hold their nearest background.
+    """
+    exact: NDArray[np.int64] | None = None
+    candidates: NDArray[np.intp] | None = None
+    if region.size >= _CHAMFER_FROM:
+        ringed = cv2.copyMakeBorder(region.view(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
+        rough = cv2.distanceTransform(ringed, cv2.DIST_L2, cv2.DIST_MASK_5)[1:-1, 1:-1].copy()
+        for y, x in taken:
+            rough[y, x] = 0
+        largest = float(rough.max())
+        if largest == 0:
+            return 0, 0, 0
+        candidates = np.flatnonzero(rough >= _CHAMFER_LOW / _CHAMFER_HIGH * largest * _CHAMFER_SLACK)
+        exact = _squared_at(region, candidates, int(largest / _CHAMFER_LOW / _CHAMFER_SLACK) + 2)
+    if candidates is None or exact is None:
+        squared = squared_distances(region)
+        for y, x in taken:
+            squared[y, x] = 0
+        place = int(squared.argmax())
+        return int(squared.flat[place]), *divmod(place, region.shape[1])
+    first = int(exact.argmax())
+    return int(exact[first]), *divmod(int(candidates[first]), region.shape[1])
+
+
+def _squared_at(region: NDArray[np.bool_], places: NDArray[np.intp], reach: int) -> NDArray[np.int64] | None:
+    """:func:`squared_distances` at flat ``places`` whose nearest background is nearer than ``reach``: ``(n,)`` int64.
+    None if that would cost more than transforming everything."""
+    rows, columns = np.divmod(places, region.shape[1])
+    top, left = max(int(rows.min()) - reach, 0), max(int(columns.min()) - reach, 0)
+    bottom, right = int(rows.max()) + reach + 1, int(columns.max()) + reach + 1
+    around = region[top:bottom, left:right]
+    if len(places) * (2 * reach + 1) ** 2 < around.size:
+        windows = (
+            (max(y - reach, 0), max(x - reach, 0), y, x) for y, x in zip(rows.tolist(), columns.tolist(), strict=True)
+        )
+        return np.array(
+            [squared_distances(region[a : y + reach + 1, b : x + reach + 1])[y - a, x - b] for a, b, y, x in windows]
+        )
+    if 2 * around.size > region.size:
+        return None
+    squared: NDArray[np.int64] = squared_distances(around)[rows - top, columns - left]
+    return squared
 
 
 def _end(mask: Mask) -> tuple[int, int]:

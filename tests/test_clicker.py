@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from scipy.ndimage import distance_transform_edt
+from scipy.ndimage import distance_transform_edt, gaussian_filter
 
 from sambench import masks, prompts
 from sambench.metrics.iou import iou
@@ -129,6 +129,43 @@ def test_the_window_gives_the_full_frame_pixel(truth: np.ndarray, seed: int) -> 
     chosen = missed if positive else wrong
     y, x = np.argwhere(chosen == chosen.max())[0]
     assert got == Click(int(x), int(y), bool(positive))
+
+
+@settings(max_examples=150, deadline=None)
+@given(small, st.integers(0, 2**32 - 1))
+def test_the_chamfer_detour_changes_nothing(region: np.ndarray, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    taken = [(int(y), int(x)) for y, x in np.argwhere(region) if rng.random() < 0.1]
+    plain = prompts._farthest(region, taken)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prompts, "_CHAMFER_FROM", 0)
+        assert prompts._farthest(region, taken) == plain
+
+
+@pytest.mark.parametrize("smooth", [0.6, 1, 2, 4, 8, 16, 40])
+def test_the_chamfer_detour_on_large_regions(smooth: float) -> None:
+    rng = np.random.default_rng(7)
+    for level in (0.2, 0.5, 0.8):
+        field = gaussian_filter(rng.standard_normal((300, 420)), smooth)
+        region = field > np.quantile(field, level)
+        exact = np.rint(distance_transform_edt(np.pad(region, 1))[1:-1, 1:-1] ** 2).astype(int)
+        taken: list[tuple[int, int]] = []
+        for _ in range(3):
+            place = int(exact.argmax())
+            found = prompts._farthest(region, taken)
+            assert found == (exact.flat[place], *divmod(place, 420))
+            taken.append(found[1:])
+            exact[found[1:]] = 0
+
+
+def test_the_chamfer_bounds_are_those_of_its_steps() -> None:
+    # Between (1, 0) and (2, 1) the distance to (x, y) is x - 2y + 2.1969y; between (2, 1) and (1, 1) it is
+    # 1.4(2y - x) + 2.1969(x - y).
+    slope = np.linspace(0, 1, 100_001)
+    chamfer = np.where(slope <= 0.5, 1 + 0.1969 * slope, 1.4 * (2 * slope - 1) + 2.1969 * (1 - slope))
+    ratio = chamfer / np.hypot(1, slope)
+    assert prompts._CHAMFER_LOW * prompts._CHAMFER_SLACK < ratio.min() < prompts._CHAMFER_LOW + 1e-4
+    assert prompts._CHAMFER_HIGH - 1e-4 < ratio.max() < prompts._CHAMFER_HIGH / prompts._CHAMFER_SLACK
 
 
 @settings(max_examples=100, deadline=None)

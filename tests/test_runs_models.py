@@ -102,7 +102,7 @@ def test_a_second_weights_file_under_one_name_gets_its_own_directory(
     torch.save(state, tmp_path / "random_sam.pth")
     out = tmp_path / "out"
     for path in (checkpoint, tmp_path / "random_sam.pth"):
-        sambench_cli(*arguments(out, path, "--subset", 1, "--set", "task.clicks=1"))
+        sambench_cli(*arguments(out, path, "--subset", 1, "--set", "task.clicks=1", "--threads", 1))
     assert len(list(out.glob("single_point/demo/*@*/summary.json"))) == 2
 
 
