@@ -61,6 +61,7 @@ class Job:
     label: str
     """Name of the dataset in records and in the seeds of random clicks."""
     plugin_folders: tuple[str, ...] = ()
+    helpers: int = 1
 
 
 @dataclass
@@ -99,7 +100,7 @@ class Worker:
         if model is None:
             model = job.model.load(job.device, job.encode_batch)
         self.model = model
-        self.context = Context(job.label, job.seed, model.capabilities)
+        self.context = Context(job.label, job.seed, model.capabilities, job.helpers)
         self.batch = job.encode_batch
 
     def load(self, slots: Slots) -> list[Sample | Failure | None]:

@@ -266,6 +266,7 @@ def evaluate(triple: Triple, progress: ShowProgress) -> tuple[Path, dict[str, An
     Raises SambenchError; KeyboardInterrupt passes through with everything finished so far on disk.
     """
     spec, settings = specification(triple), triple.settings
+    workers = settings.workers or _workers(triple.model, spec)
     job = Job(
         task=triple.task_reference,
         task_options=options.as_dict(triple.task_options),
@@ -280,8 +281,8 @@ def evaluate(triple: Triple, progress: ShowProgress) -> tuple[Path, dict[str, An
         seed=spec.seed,
         label=spec.dataset,
         plugin_folders=tuple(str(f) for f in settings.plugin_folders),
+        helpers=max(1, _processors() // workers),
     )
-    workers = settings.workers or _workers(triple.model, spec)
 
     def work(directory: RunDirectory, todo: Sequence[str], bar: Progress) -> dict[str, float]:
         return execute(job, directory, todo, workers, bar)

@@ -313,11 +313,15 @@ class Model(Protocol):
 
 @dataclass(frozen=True)
 class Context:
-    """What a task may know besides sample and view: whose records these are, and what the model can do."""
+    """What a task may know besides sample and view: whose records these are, and what the model can do.
+
+    ``helpers``: threads that a task may spread its own work over, without any effect on the records.
+    """
 
     dataset: str
     seed: int
     capabilities: frozenset[str] = frozenset()
+    helpers: int = 1
 
 
 @dataclass(frozen=True)

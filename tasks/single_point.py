@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -116,15 +118,19 @@ class SinglePoint:
     def measure(self, sample: Sample, view: View, context: Context) -> Measured:
         instances, excluded = self._instances(sample)
         rows: list[Mapping[str, Any]] = []
-        for start in range(0, len(instances), GROUP):
-            began = time.perf_counter()
-            states = [_State(i, i.mask) for i in instances[start : start + GROUP]]
-            self._click_through(states, sample, view, context)
-            each = (time.perf_counter() - began) * 1000 / len(states)
-            rows.extend(self._row(state, sample, context, each) for state in states)
+        # The distance transforms of a round are many, independent, and let go of the interpreter's lock.
+        with ThreadPoolExecutor(context.helpers) as pool:
+            for start in range(0, len(instances), GROUP):
+                began = time.perf_counter()
+                states = [_State(i, i.mask) for i in instances[start : start + GROUP]]
+                self._click_through(states, sample, view, context, pool)
+                each = (time.perf_counter() - began) * 1000 / len(states)
+                rows.extend(self._row(state, sample, context, each) for state in states)
         return Measured(rows, excluded)
 
-    def _click_through(self, states: Sequence[_State], sample: Sample, view: View, context: Context) -> None:
+    def _click_through(
+        self, states: Sequence[_State], sample: Sample, view: View, context: Context, pool: ThreadPoolExecutor
+    ) -> None:
         """Advances all instances click by click; each round is one call of the model."""
         feed = self.options.feed_mask and "masks" in context.capabilities
         void = sample.truth.void
@@ -132,8 +138,8 @@ class SinglePoint:
         rows_of: dict[int, int] = {}
         for n in range(1, self.options.clicks[-1] + 1):
             active = []
-            for state in states:
-                click = self._click(state, sample, context, n)
+            clicks = pool.map(partial(self._click, sample=sample, context=context, n=n), states)
+            for state, click in zip(states, clicks, strict=True):
                 if click is not None:
                     state.clicks.append(click)
                     active.append(state)

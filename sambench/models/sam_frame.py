@@ -1,0 +1,146 @@
+"""Between the pixels of an image and SAM's square input: preprocessing, prompt coordinates, and masks on the way back.
+
+Equal to the released predictor (segment_anything: utils/transforms.py, modeling/sam.py): the long side becomes S
+(1024) with PIL's bilinear filter on uint8, pixels are normalised, zeros pad the square after that; logits go up from
+S/4 to S bilinearly, lose the padding, go to the original size bilinearly, and are foreground above 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+
+import numpy as np
+import PIL.Image
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sambench.types import Image, Mask
+
+MEAN = (123.675, 116.28, 103.53)
+STD = (58.395, 57.12, 57.375)
+"""Of the RGB channels in grey levels."""
+
+BLOCK = 128
+"""Output rows or columns resampled at once: few, so that they depend on few low-resolution ones."""
+GPU_PIXELS = 1 << 26
+"""Pixels of full-size masks that exist at once on a GPU: 256 MB of logits."""
+
+
+class Frame:
+    """One image size and its place in the input. ``size``: ``(H, W)`` of the image. ``side``: S."""
+
+    def __init__(self, size: tuple[int, int], side: int) -> None:
+        self.size, self.side = size, side
+        scale = side * 1.0 / max(size)
+        # The released rule, kept from making a side of an extremely narrow image vanish.
+        self.input_size = (max(1, int(size[0] * scale + 0.5)), max(1, int(size[1] * scale + 0.5)))
+
+    def pixels(self, image: Image) -> Tensor:
+        """``(3, S, S)`` float32 on the CPU."""
+        h, w = self.input_size
+        resized = np.asarray(PIL.Image.fromarray(image).resize((w, h), PIL.Image.Resampling.BILINEAR))
+        x = torch.from_numpy(resized.copy()).permute(2, 0, 1).float()
+        out = torch.zeros((3, self.side, self.side))
+        out[:, :h, :w] = (x - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
+        return out
+
+    def to_input(self, xy: NDArray[np.float32]) -> NDArray[np.float32]:
+        """``(..., 2)`` xy of the image to xy of the input, both float32, rounded once as the released code does."""
+        ratio = np.array([self.input_size[1] / self.size[1], self.input_size[0] / self.size[0]])
+        return (xy.astype(np.float64) * ratio).astype(np.float32)
+
+    @cached_property
+    def _rows(self) -> _Resampling:
+        return _Resampling(self.side, self.input_size[0], self.size[0])
+
+    @cached_property
+    def _columns(self) -> _Resampling:
+        return _Resampling(self.side, self.input_size[1], self.size[1])
+
+    def masks(self, logits: Tensor) -> Iterator[Mask]:
+        """``(K, S/4, S/4)`` float32 logits to K binary masks of the image, a few at a time."""
+        return map(self._mask, logits) if logits.device.type == "cpu" else self._masks_on_device(logits)
+
+    def _mask(self, logits: Tensor) -> Mask:
+        """One mask, computed where it can be foreground: a mean of values that are not positive is not positive."""
+        positive = logits > 0
+        rows = np.flatnonzero(positive.any(1).numpy())
+        if not rows.size:
+            return Mask.empty(self.size)
+        columns = np.flatnonzero(positive.any(0).numpy())
+        top, bottom = self._rows.reach(int(rows[0]), int(rows[-1]))
+        left, right = self._columns.reach(int(columns[0]), int(columns[-1]))
+        if top == bottom or left == right:  # only the padding is foreground
+            return Mask.empty(self.size)
+        first, last = self._rows.support(top, bottom)
+        half = self._columns.apply(logits[first:last].mT, left, right)
+        window = torch.empty((bottom - top, right - left), dtype=torch.bool)
+        for a, part in self._rows.blocks(half.mT, top, bottom, first):
+            torch.gt(part, 0, out=window[a - top : a - top + len(part)])
+        return Mask.from_window(self.size, top, left, window.numpy())
+
+    def _masks_on_device(self, logits: Tensor) -> Iterator[Mask]:
+        """Full size on the device, eight pixels to the byte on the way down."""
+        height, width = self.size
+        rows = self._rows.weights.to(logits.device)
+        columns = self._columns.weights.to(logits.device).T
+        bits = (2 ** torch.arange(7, -1, -1, device=logits.device)).to(torch.uint8)
+        for part in logits.split(max(1, GPU_PIXELS // (height * width))):
+            positive = torch.nn.functional.pad((rows @ part) @ columns > 0, (0, -width % 8))
+            packed = (positive.view(len(part), height, -1, 8) * bits).sum(-1, dtype=torch.uint8).cpu().numpy()
+            for mask in np.unpackbits(packed, axis=-1, count=width).view(np.bool_):
+                yield Mask.from_dense(mask)
+
+
+class _Resampling:
+    """Along one axis: bilinear from S/4 to S, the first ``kept`` of them bilinear to ``size``, as one matrix.
+
+    ``weights``: ``(size, S/4)`` float32. Both steps are linear and act on rows and columns apart, so that their
+    product is the released order of steps.
+    """
+
+    def __init__(self, side: int, kept: int, size: int) -> None:
+        product = _bilinear(kept, size) @ _bilinear(side // 4, side)[:kept]
+        self.weights = torch.from_numpy(product.astype(np.float32))
+        used = product > 0
+        self.first = used.argmax(1)
+        self.last = used.shape[1] - 1 - used[:, ::-1].argmax(1)
+
+    def reach(self, low: int, high: int) -> tuple[int, int]:
+        """The outputs ``start:stop`` that depend on any input from ``low`` to ``high`` inclusive."""
+        start = int(np.searchsorted(self.last, low))
+        return start, max(start, int(np.searchsorted(self.first, high, side="right")))
+
+    def support(self, start: int, stop: int) -> tuple[int, int]:
+        """The inputs ``first:last`` that the outputs ``start:stop`` depend on."""
+        return int(self.first[start]), int(self.last[stop - 1]) + 1
+
+    def apply(self, values: Tensor, start: int, stop: int) -> Tensor:
+        """``(S/4, m)`` to the outputs ``(stop - start, m)``."""
+        return torch.cat([part.clone() for _, part in self.blocks(values, start, stop)])
+
+    def blocks(self, values: Tensor, start: int, stop: int, offset: int = 0) -> Iterator[tuple[int, Tensor]]:
+        """``(n, m)`` to the outputs, a few at a time, each with its place; row 0 of ``values`` is input ``offset``.
+
+        A block is overwritten by the next.
+        """
+        buffer = values.new_empty((min(BLOCK, stop - start), values.shape[1]))
+        for a in range(start, stop, BLOCK):
+            b = min(a + BLOCK, stop)
+            first, last = self.support(a, b)
+            yield (
+                a,
+                torch.mm(self.weights[a:b, first:last], values[first - offset : last - offset], out=buffer[: b - a]),
+            )
+
+
+def _bilinear(old: int, new: int) -> NDArray[np.float64]:
+    """``(new, old)``: bilinear interpolation of samples at pixel centres, without antialiasing."""
+    position = np.maximum((np.arange(new) + 0.5) * (old / new) - 0.5, 0.0)
+    low = np.minimum(position.astype(np.int64), old - 1)
+    matrix = np.zeros((new, old))
+    matrix[np.arange(new), low] += 1 - (position - low)
+    matrix[np.arange(new), np.minimum(low + 1, old - 1)] += position - low
+    return matrix
