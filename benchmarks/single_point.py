@@ -1,6 +1,6 @@
 """Speed of the single_point task on SAM ViT-B beside a plain loop over the official predictor, all in one run.
 
-    python benchmarks/single_point.py --bbbc038 DIR [--masks 50] [--device cpu] [--json FILE]
+    python benchmarks/single_point.py --bbbc038 DIR [--coco DIR] [--masks 50] [--device cpu] [--json FILE]
 
 DIR is the dataset's own folder (``sambench show dataset bbbc038`` prints its layout). Both sides hold the same random
 weights. The peer is what evaluation scripts around ``segment_anything.SamPredictor`` do: one mask after the other, a
@@ -187,7 +187,7 @@ def precision(models: dict[str, SamModel], sample: Sample) -> dict[str, Any]:
     return results
 
 
-def whole_run_share(checkpoint: Path, root: Path, device: str, images: int) -> dict[str, float]:
+def whole_run_share(checkpoint: Path, dataset: str, root: Path, device: str, images: int | None) -> dict[str, Any]:
     """A run of ``sambench`` once its model is loaded: the share of its time outside encoder and decoder."""
 
     class Silent:
@@ -227,8 +227,8 @@ def whole_run_share(checkpoint: Path, root: Path, device: str, images: int) -> d
         **{f"{stage}_s": seconds for stage, seconds in timings.items()},
     }
     print(
-        f"whole run, {results['images']} images, {results['masks']} masks: {took:.1f} s with loading; encoder "
-        f"{timings['encode']:.1f}, decoder {timings['decode']:.1f}, all else {outside:.1f} s, "
+        f"whole run on {dataset}, {results['images']} images, {results['masks']} masks: {took:.1f} s with loading; "
+        f"encoder {timings['encode']:.1f}, decoder {timings['decode']:.1f}, all else {outside:.1f} s, "
         f"{100 * results['share_outside']:.1f} %"
     )
     return results
@@ -259,7 +259,8 @@ def main() -> None:
     parser.add_argument("--image", help="id of the image; the first with enough masks if not given")
     parser.add_argument("--masks", type=int, default=50)
     parser.add_argument("--rounds", type=int, default=3, help="encoder measurements")
-    parser.add_argument("--run-images", type=int, default=4, help="images of the whole run")
+    parser.add_argument("--coco", type=Path, help="folder of the dataset coco, for a whole run there too")
+    parser.add_argument("--run-images", type=int, help="images of a whole run; all if not given")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
@@ -289,7 +290,11 @@ def main() -> None:
         results["encoder"] = encoder(models, predictor, sample, watch, arguments.rounds)
         results["precision"] = precision(models, sample)
         results["click_loop"] = click_loop(models["float32"], predictor, sample, watch)
-        results["whole_run"] = whole_run_share(checkpoint, arguments.bbbc038, arguments.device, arguments.run_images)
+        results["whole_run"] = [
+            whole_run_share(checkpoint, dataset, root, arguments.device, arguments.run_images)
+            for dataset, root in (("bbbc038", arguments.bbbc038), ("coco", arguments.coco))
+            if root is not None
+        ]
     if arguments.json:
         arguments.json.write_text(json.dumps(results, indent=1) + "\n")
 
