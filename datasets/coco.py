@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from sambench.readers.coco_json import CocoReader
+from sambench.readers.coco_json import CocoDataset, CocoReader
 from sambench.readers.files import candidates
-from sambench.types import Card, IndexEntry, Sample, Split
+from sambench.types import Card, Split
 
 CARD = Card(
     name="coco",
@@ -36,7 +36,7 @@ CARD = Card(
 )
 
 
-class Coco:
+class Coco(CocoDataset):
     card: ClassVar[Card] = CARD
     arguments: ClassVar[tuple[str, ...]] = ()
 
@@ -55,21 +55,10 @@ class Coco:
         self._reader = CocoReader(
             _annotations(root, split), find_image, options.missing_images, f"unpack {split}.zip in {root}"
         )
-        self.image_file = self._reader.image_file
 
     @classmethod
     def locate(cls, root: Path, split: str, options: Options) -> Path | None:
         return next((base for base in candidates(root, CARD.folders) if _annotations(base, split).is_file()), None)
-
-    @property
-    def excluded(self) -> Mapping[str, int]:
-        return self._reader.excluded
-
-    def index(self) -> Sequence[IndexEntry]:
-        return self._reader.index()
-
-    def load(self, id: str) -> Sample:
-        return self._reader.load(id)
 
 
 def _annotations(base: Path, split: str) -> Path:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 from sambench.errors import UsageError
-from sambench.readers.coco_json import CocoReader
-from sambench.types import Card, IndexEntry, Sample, Split
+from sambench.readers.coco_json import CocoDataset, CocoReader
+from sambench.types import Card, Split
 
 CARD = Card(
     name="coco_json",
@@ -29,7 +29,7 @@ CARD = Card(
 )
 
 
-class CocoJson:
+class CocoJson(CocoDataset):
     card: ClassVar[Card] = CARD
     arguments: ClassVar[tuple[str, ...]] = ("annotations", "images")
 
@@ -59,7 +59,6 @@ class CocoJson:
             options.missing_images,
             f"check that file_name leads from {folder} to the images",
         )
-        self.image_file = self._reader.image_file
 
     @classmethod
     def locate(cls, root: Path, split: str, options: Options) -> Path | None:
@@ -69,16 +68,6 @@ class CocoJson:
         if not file.is_file():
             raise UsageError(f"{file}: no such file; call coco_json:ANNOTATIONS,IMAGES")
         return file.parent
-
-    @property
-    def excluded(self) -> Mapping[str, int]:
-        return self._reader.excluded
-
-    def index(self) -> Sequence[IndexEntry]:
-        return self._reader.index()
-
-    def load(self, id: str) -> Sample:
-        return self._reader.load(id)
 
 
 PLUGIN = CocoJson

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
-from sambench.readers.coco_json import CocoReader
+from sambench.readers.coco_json import CocoDataset, CocoReader
 from sambench.readers.files import candidates
-from sambench.types import Card, IndexEntry, PaperUse, Sample, Split
+from sambench.types import Card, PaperUse, Split
 
 CARD = Card(
     name="lvis",
@@ -44,7 +44,7 @@ CARD = Card(
 )
 
 
-class Lvis:
+class Lvis(CocoDataset):
     card: ClassVar[Card] = CARD
     arguments: ClassVar[tuple[str, ...]] = ()
 
@@ -71,23 +71,12 @@ class Lvis:
             options.missing_images,
             f"unpack {needed} in {root}",
         )
-        self.image_file = self._reader.image_file
 
     @classmethod
     def locate(cls, root: Path, split: str, options: Options) -> Path | None:
         return next(
             (base for base in candidates(root, CARD.folders) if _annotations(base, split, options.annotations)), None
         )
-
-    @property
-    def excluded(self) -> Mapping[str, int]:
-        return self._reader.excluded
-
-    def index(self) -> Sequence[IndexEntry]:
-        return self._reader.index()
-
-    def load(self, id: str) -> Sample:
-        return self._reader.load(id)
 
 
 def _file_name(split: str, given: str) -> str:

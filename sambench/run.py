@@ -77,17 +77,15 @@ class RunSpec:
 
     def differences(self, other: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
         """Names of what differs from a manifest's specification, with (theirs, ours); options as ``task.clicks``."""
-        return {
-            name: (theirs, ours)
-            for name in dict.fromkeys([*_flat(other), *_flat(asdict(self))])
-            if (theirs := _flat(other).get(name)) != (ours := _flat(asdict(self)).get(name))
-        }
+        theirs, ours = _flat(other), _flat(asdict(self))
+        names = dict.fromkeys([*theirs, *ours])
+        return {n: (theirs.get(n), ours.get(n)) for n in names if theirs.get(n) != ours.get(n)}
 
 
 @dataclass(frozen=True)
 class Outcome:
     """What became of one sample. ``scored``: it has rows. ``excluded``: ``rule`` left it out as a whole.
-    ``excluded_masks``: instances left out, by rule. ``void``: nothing."""
+    ``excluded_masks``: instances left out, by rule."""
 
     id: str
     status: Literal["scored", "excluded"]
@@ -201,7 +199,7 @@ class RunDirectory:
             "timings": earlier["timings"] if earlier else {},
         }
         write_json(self.path / "manifest.json", self.manifest)
-        for shard in self._shards():
+        for shard in shards_of(self.path):
             for outcome in _outcomes_of(shard):
                 if outcome.id in self.done:
                     raise RunError(f"{shard}: sample {outcome.id!r} stands in two shards; use --fresh to start again")
@@ -256,9 +254,6 @@ class RunDirectory:
         self.manifest["status"] = status
         self.manifest["sessions"][-1]["ended"] = now()
         write_json(self.path / "manifest.json", self.manifest)
-
-    def _shards(self) -> list[Path]:
-        return shards_of(self.path)
 
 
 def shards_of(run: Path) -> list[Path]:

@@ -316,3 +316,26 @@ class CocoReader:
     @cached_property
     def _listings(self) -> dict[Path, Mapping[str, str]]:
         return {}
+
+
+class CocoDataset:
+    """The part of a dataset plugin that a :class:`CocoReader` answers. The plugin sets ``_reader`` when it is made."""
+
+    _reader: CocoReader
+
+    @property
+    def excluded(self) -> Mapping[str, int]:
+        """Images left out of the index, by rule."""
+        return self._reader.excluded
+
+    def index(self) -> Sequence[IndexEntry]:
+        """As in :meth:`CocoReader.index`."""
+        return self._reader.index()
+
+    def load(self, id: str) -> Sample:
+        """As in :meth:`CocoReader.load`."""
+        return self._reader.load(id)
+
+    def image_file(self, id: str) -> Path | None:
+        """As in :meth:`CocoReader.image_file`."""
+        return self._reader.image_file(id)
