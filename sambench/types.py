@@ -168,11 +168,50 @@ class PaperUse:
 
 
 @dataclass(frozen=True)
+class Archive:
+    """One file that is downloaded for a dataset.
+
+    ``file``: its name. ``holds``: what is in it. ``into``: the folder, relative to the dataset's own folder, in which
+    it is unpacked (an empty text: the folder itself). ``url``: a direct public address; empty where a login or a form
+    stands before it, or where none is known. ``sha256``: hex, empty where nobody has published one. ``splits``: the
+    splits that need it; empty: all.
+    """
+
+    file: str
+    holds: str
+    into: str = ""
+    url: str = ""
+    sha256: str = ""
+    splits: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Semantics:
+    """What counts as a mask of the dataset, beyond ``Card.kind``; each text is one plain sentence, empty: nothing.
+
+    ``parts``: parts of objects are masks of their own. ``stuff``: amorphous regions (road, sky) are masks. ``void``:
+    which pixels count for nothing. ``crowd``: what is marked as a region of many objects. ``components``: how one
+    label becomes several masks, or why it does not. ``overlaps``: masks of an image may overlap, and are kept so.
+    ``frames``: which frames of a video are images of the index. ``dropped``: classes that are left out.
+    """
+
+    parts: bool = False
+    stuff: bool = False
+    void: str = ""
+    crowd: str = ""
+    components: str = ""
+    overlaps: bool = False
+    frames: str = ""
+    dropped: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Card:
     """Who a dataset is. ``access``: how to get it, one step a line. ``layout``: the tree under the dataset's folder.
+    ``archives``: what is downloaded, and where it is unpacked. ``semantics``: what counts as a mask.
     ``folders``: names under the data root where the dataset is looked for (besides the root itself).
     ``kind``: instance, panoptic or semantic. ``default_split`` may be overridden for a task in ``task_splits``.
-    ``group``: ``sam23`` (the paper's 23), ``reference``, ``demo`` (made on first use), ``generic`` (users' own data).
+    ``group``: ``sam23`` (the paper's 23), ``reference``, ``ritm5`` (RITM's five), ``demo`` (made on first use), ``generic`` (users' own data).
     ``tasks``: the tasks that it is defined on. ``in_training_sets_of``: names models use in ``trained_on``.
     """
 
@@ -194,6 +233,8 @@ class Card:
     classes: tuple[str, ...] = ()
     gotchas: tuple[str, ...] = ()
     same_images_as: frozenset[str] = frozenset()
+    archives: tuple[Archive, ...] = ()
+    semantics: Semantics = Semantics()
 
 
 @runtime_checkable
@@ -283,7 +324,10 @@ class Prediction(Protocol):
 
 
 class View(Protocol):
-    """A model looking at one image: encoded once, prompted many times."""
+    """A model looking at one image: encoded once, prompted many times.
+
+    With the capability ``edges`` it also has ``edges() -> NDArray[np.float32]``: ``(H, W)`` edge strength in [0, 1].
+    """
 
     def predict(self, prompts: Prompts, *, multimask: bool) -> Prediction:
         """``multimask``: three candidates (whole, part, subpart) for an ambiguous prompt, else one."""
@@ -326,10 +370,18 @@ class Context:
 
 @dataclass(frozen=True)
 class Measured:
-    """What a task makes of one sample: records by its schema, and the instances it left out, counted by rule."""
+    """What a task makes of one sample: records by its schema, and the instances it left out, counted by rule.
+
+    ``files``: what is to lie in the run directory besides, by relative name (``edge_maps/2018.png``).
+    """
 
     rows: Sequence[Mapping[str, Any]]
     excluded: Mapping[str, int] = field(default_factory=dict)
+    files: Mapping[str, bytes] = field(default_factory=dict)
+
+
+Later = Callable[[], Measured]
+"""The part of measuring that needs no model any more, to be called once, on any thread, while the model goes on."""
 
 
 @dataclass(frozen=True)
@@ -378,8 +430,8 @@ class Task(Protocol):
     def excludes(self, sample: Sample) -> str:
         """The rule that leaves the whole sample out (no prompt can be made), or the empty string."""
 
-    def measure(self, sample: Sample, view: View, context: Context) -> Measured:
-        """The records of one sample: prompt, predict, compare."""
+    def measure(self, sample: Sample, view: View, context: Context) -> Measured | Later:
+        """The records of one sample: prompt, predict, compare. Comparing may be left for later."""
 
     def score(self, sample: Sample, answers: Mapping[str, Sequence[tuple[Mask, float]]], context: Context) -> Measured:
         """The records of one sample from masks made elsewhere: instance id to (mask, score) pairs."""
