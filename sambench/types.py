@@ -211,7 +211,8 @@ class Card:
     ``archives``: what is downloaded, and where it is unpacked. ``semantics``: what counts as a mask.
     ``folders``: names under the data root where the dataset is looked for (besides the root itself).
     ``kind``: instance, panoptic or semantic. ``default_split`` may be overridden for a task in ``task_splits``.
-    ``group``: ``sam23`` (the paper's 23), ``reference``, ``ritm5`` (RITM's five), ``demo`` (made on first use), ``generic`` (users' own data).
+    ``group``: ``sam23`` (the paper's 23), ``reference``, ``ritm5`` (RITM's five), ``demo`` (made on first use),
+    ``generic`` (users' own data).
     ``tasks``: the tasks that it is defined on. ``in_training_sets_of``: names models use in ``trained_on``.
     """
 
