@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -130,25 +131,43 @@ def cli() -> None:
 @flag("--threads", type=click.IntRange(1), help="Threads each worker computes with. Default: by model and device.")
 @flag("--seed", type=int, default=0, show_default=True, help="Seed of random prompts and bootstraps.")
 @flag("--fresh", is_flag=True, help="Throw away what a run already has, and start again.")
+@flag(
+    "--sweep",
+    "sweeps",
+    multiple=True,
+    metavar="OWNER.KEY=A,B",
+    help="As --set, with a run for each value, in an output folder of its own. Repeatable: every combination.",
+)
 @flag("--dry-run", is_flag=True, help="Say what would be evaluated, and stop.")
 @flag("--json", "as_json", is_flag=True, help="Summaries as JSON on stdout instead of a table.")
-def run(dry_run: bool, as_json: bool, **arguments: Any) -> int:
+def run(dry_run: bool, as_json: bool, sweeps: Sequence[str], **arguments: Any) -> int:
     """Evaluate models on datasets. Repeating the command goes on where it stopped."""
     from sambench import evaluate
     from sambench.progress import RunProgress
+    from sambench.sweep import variants
 
     settings = _settings(**arguments)
-    plan = evaluate.make_plan(settings)
+    plans = [
+        evaluate.make_plan(
+            replace(
+                settings,
+                out=settings.out / variant.folder,
+                assignments=(*settings.assignments, *variant.assignments),
+            )
+        )
+        for variant in variants(sweeps, settings.assignments)
+    ]
+    triples = [triple for plan in plans for triple in plan.triples]
     if dry_run:
-        for triple in plan.triples:
-            path = evaluate.specification(triple).directory(settings.out)
+        for triple in triples:
+            path = evaluate.specification(triple).directory(triple.settings.out)
             click.echo(f"{triple.title}: {len(triple.index)} images, {triple.n_masks} masks -> {path}")
-        _echo_missing(plan.missing)
+        _echo_missing(plans[0].missing)
         return 0
     if not arguments["models"]:
         click.echo(f"no --model given: evaluating the embedded {settings.models[0]}", err=True)
     paths, complete = [], True
-    for triple in plan.triples:
+    for triple in triples:
         path, summary = evaluate.evaluate(triple, RunProgress)
         paths.append(path)
         if not summary["complete"]:
@@ -159,7 +178,7 @@ def run(dry_run: bool, as_json: bool, **arguments: Any) -> int:
         click.echo(json.dumps([json.loads((p / "summary.json").read_text("utf-8")) for p in paths], indent=1))
     else:
         _echo_table(paths)
-        _echo_missing(plan.missing)
+        _echo_missing(plans[0].missing)
         click.echo(f"\nreport: {report_path}")
     return 0 if complete else 1
 
