@@ -6,27 +6,13 @@ No ``fastmath`` and no ``parallel``: the same input gives the same bits on one t
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
-
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
-Function = TypeVar("Function", bound=Callable[..., Any])
+from sambench.compiled import compiled
 
 
-def _compiled(function: Function) -> Function:
-    """Compile, and keep the machine code on disk where numba finds a folder that can be written."""
-    compiled: Function
-    try:
-        compiled = numba.njit(cache=True)(function)
-    except RuntimeError:  # neither the package's folder nor the user's cache can be written
-        compiled = numba.njit(function)
-    return compiled
-
-
-@_compiled
+@compiled
 def _slot(keys: NDArray[np.int64], key: int) -> int:
     """Where ``key`` is, or belongs, in an open-addressing table whose length is a power of two (-1: free)."""
     last = len(keys) - 1
@@ -36,7 +22,7 @@ def _slot(keys: NDArray[np.int64], key: int) -> int:
     return i
 
 
-@_compiled
+@compiled
 def _cost(
     a: int,
     b: int,
@@ -61,7 +47,7 @@ def _cost(
     return float((squared + contrast_weight * mean * mean) * growth / length)
 
 
-@_compiled
+@compiled
 def _push(weights: NDArray[np.float64], edges: NDArray[np.int32], size: int, weight: float, edge: int) -> int:
     i = size
     while i > 0:
@@ -76,7 +62,7 @@ def _push(weights: NDArray[np.float64], edges: NDArray[np.int32], size: int, wei
     return size + 1
 
 
-@_compiled
+@compiled
 def _pop(weights: NDArray[np.float64], edges: NDArray[np.int32], size: int) -> int:
     size -= 1
     weight = weights[size]
@@ -100,7 +86,7 @@ def _pop(weights: NDArray[np.float64], edges: NDArray[np.int32], size: int) -> i
     return size
 
 
-@_compiled
+@compiled
 def merge(
     ends: NDArray[np.int32],
     length: NDArray[np.float64],
@@ -245,7 +231,7 @@ def merge(
     return children, height, perimeter, edge
 
 
-@_compiled
+@compiled
 def number(
     children: NDArray[np.int32],
 ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
@@ -274,7 +260,7 @@ def number(
     return parent, first, last
 
 
-@_compiled
+@compiled
 def boxes(labels: NDArray[np.int32], leaf_at: NDArray[np.int32], children: NDArray[np.int32]) -> NDArray[np.int32]:
     """The bounding boxes of all nodes, ``(2L-1, 4)`` x0, y0, x1, y1, right and bottom exclusive."""
     height, width = labels.shape
@@ -299,7 +285,7 @@ def boxes(labels: NDArray[np.int32], leaf_at: NDArray[np.int32], children: NDArr
     return found
 
 
-@_compiled
+@compiled
 def rank(
     xs: NDArray[np.int64],
     ys: NDArray[np.int64],
