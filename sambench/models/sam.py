@@ -6,7 +6,7 @@ them to it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from sambench.errors import UsageError
 from sambench.models import sam_weights
+from sambench.models.logit_windows import LogitWindow
 from sambench.models.sam_decoder import ImageKeys, MaskDecoder
 from sambench.models.sam_encoder import ImageEncoder
 from sambench.models.sam_frame import Frame
@@ -33,6 +34,8 @@ prompt's answer does not depend on the others."""
 CPU_IMAGES = 1
 GPU_IMAGES = 8
 """Images encoded at once."""
+CHUNK = 64
+"""Masks whose low-resolution logits are picked out at once on the way to full size."""
 
 
 @dataclass(frozen=True)
@@ -138,18 +141,16 @@ class SamView:
             boxes = torch.from_numpy(self.frame.to_input(prompts.boxes.reshape(-1, 2, 2))).flatten(1).to(device)
         if prompts.mask_logits is not None:
             masks = torch.as_tensor(prompts.mask_logits, dtype=torch.float32, device=device)
-        if not len(prompts):
-            low = torch.zeros((0, 3 if multimask else 1, 4 * decoder.grid, 4 * decoder.grid), device=device)
-            return SamPrediction(self.frame, low, np.zeros(low.shape[:2], np.float32))
-        parts = []
+        candidates, side = 3 if multimask else 1, 4 * decoder.grid
+        # In place, so that the logits of hundreds of prompts exist once.
+        low = torch.empty((len(prompts), candidates, side, side), device=device)
+        scores = torch.empty((len(prompts), candidates), device=device)
         for start in range(0, len(prompts), self.model.prompt_batch):
             part = slice(start, start + self.model.prompt_batch)
             p, l, b, m = (None if given is None else given[part] for given in (points, labels, boxes, masks))  # noqa: E741
-            tokens = decoder.tokens(len(range(len(prompts))[part]), p, l, b)
-            parts.append(decoder(self.image, tokens, m, multimask))
-        return SamPrediction(
-            self.frame, torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts]).cpu().numpy()
-        )
+            tokens = decoder.tokens(len(low[part]), p, l, b)
+            low[part], scores[part] = decoder(self.image, tokens, m, multimask)
+        return SamPrediction(self.frame, low, scores.cpu().numpy())
 
 
 class SamPrediction:
@@ -161,6 +162,15 @@ class SamPrediction:
     def masks(self, which: Sequence[tuple[int, int]]) -> list[Mask]:
         """The masks of (prompt, candidate) pairs at the original size, foreground where the logit is above 0."""
         return list(self.frame.masks(self.feedback(which)))
+
+    def logits(self, which: Sequence[tuple[int, int]], margin: int) -> Iterator[LogitWindow]:
+        """As :meth:`sambench.models.logit_windows.SoftPrediction.logits` says."""
+        for start in range(0, len(which), CHUNK):
+            yield from self.frame.windows(self.feedback(which[start : start + CHUNK]), margin)
+
+    def boxes(self) -> NDArray[np.int64]:
+        """``(N, M, 4)`` xyxy pixels, right and bottom exclusive, zeros for an empty mask."""
+        return self.frame.boxes(self.low.flatten(0, 1)).reshape(*self.scores.shape, 4)
 
     def feedback(self, chosen: Sequence[tuple[int, int]]) -> Tensor:
         """``(len(chosen), S/4, S/4)`` logits, not thresholded."""

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sambench.models.logit_windows import LogitWindow
 from sambench.types import Image, Mask
 
 MEAN = (123.675, 116.28, 103.53)
@@ -63,35 +64,91 @@ class Frame:
         """``(K, S/4, S/4)`` float32 logits to K binary masks of the image, a few at a time."""
         return map(self._mask, logits) if logits.device.type == "cpu" else self._masks_on_device(logits)
 
+    def windows(self, logits: Tensor, margin: int) -> Iterator[LogitWindow]:
+        """``(K, S/4, S/4)`` float32 logits to those of the image: on a CPU a window for each mask that can have
+        foreground, ``margin`` pixels wider than that; elsewhere whole frames, many at a time."""
+        if logits.device.type == "cpu":
+            return (window for low in logits if (window := self._window(low, margin)) is not None)
+        return (LogitWindow(0, 0, part) for part in self._full(logits))
+
+    def boxes(self, logits: Tensor) -> NDArray[np.int64]:
+        """``(K, S/4, S/4)`` float32 logits to ``(K, 4)``, :attr:`sambench.types.Mask.box` of each mask."""
+        if logits.device.type == "cpu":
+            return np.array([self._mask(low).box for low in logits], np.int64).reshape(-1, 4)
+        return self._boxes_on_device(logits)
+
     def _mask(self, logits: Tensor) -> Mask:
-        """One mask, computed where it can be foreground: a mean of values that are not positive is not positive."""
+        """One mask, computed where it can be foreground."""
+        place = self._place(logits, 0)
+        if place is None:
+            return Mask.empty(self.size)
+        top, bottom, left, right = place
+        window = torch.empty((bottom - top, right - left), dtype=torch.bool)
+        for a, part in self._rows_of(logits, place):
+            torch.gt(part, 0, out=window[a - top : a - top + len(part)])
+        return Mask.from_window(self.size, top, left, window.numpy())
+
+    def _window(self, logits: Tensor, margin: int) -> LogitWindow | None:
+        place = self._place(logits, margin)
+        if place is None:
+            return None
+        top, bottom, left, right = place
+        window = torch.empty((1, bottom - top, right - left))
+        for a, part in self._rows_of(logits, place):
+            window[0, a - top : a - top + len(part)] = part
+        return LogitWindow(top, left, window)
+
+    def _place(self, logits: Tensor, margin: int) -> tuple[int, int, int, int] | None:
+        """Rows ``top:bottom`` and columns ``left:right`` of the image that can be foreground, and ``margin`` around:
+        a mean of values that are not positive is not positive."""
         positive = logits > 0
         rows = np.flatnonzero(positive.any(1).numpy())
         if not rows.size:
-            return Mask.empty(self.size)
+            return None
         columns = np.flatnonzero(positive.any(0).numpy())
         top, bottom = self._rows.reach(int(rows[0]), int(rows[-1]))
         left, right = self._columns.reach(int(columns[0]), int(columns[-1]))
         if top == bottom or left == right:  # only the padding is foreground
-            return Mask.empty(self.size)
+            return None
+        height, width = self.size
+        return max(0, top - margin), min(height, bottom + margin), max(0, left - margin), min(width, right + margin)
+
+    def _rows_of(self, logits: Tensor, place: tuple[int, int, int, int]) -> Iterator[tuple[int, Tensor]]:
+        """The logits of the image at a place, a few rows at a time, each with its first row."""
+        top, bottom, left, right = place
         first, last = self._rows.support(top, bottom)
         half = self._columns.apply(logits[first:last].mT, left, right)
-        window = torch.empty((bottom - top, right - left), dtype=torch.bool)
-        for a, part in self._rows.blocks(half.mT, top, bottom, first):
-            torch.gt(part, 0, out=window[a - top : a - top + len(part)])
-        return Mask.from_window(self.size, top, left, window.numpy())
+        return self._rows.blocks(half.mT, top, bottom, first)
+
+    def _full(self, logits: Tensor) -> Iterator[Tensor]:
+        """``(K, S/4, S/4)`` to ``(k, H, W)`` on the device, as many at once as :data:`GPU_PIXELS` allows."""
+        rows = self._rows.weights.to(logits.device)
+        columns = self._columns.weights.to(logits.device).T
+        for part in logits.split(max(1, GPU_PIXELS // (self.size[0] * self.size[1]))):
+            yield (rows @ part) @ columns
 
     def _masks_on_device(self, logits: Tensor) -> Iterator[Mask]:
         """Full size on the device, eight pixels to the byte on the way down."""
         height, width = self.size
-        rows = self._rows.weights.to(logits.device)
-        columns = self._columns.weights.to(logits.device).T
         bits = (2 ** torch.arange(7, -1, -1, device=logits.device)).to(torch.uint8)
-        for part in logits.split(max(1, GPU_PIXELS // (height * width))):
-            positive = torch.nn.functional.pad((rows @ part) @ columns > 0, (0, -width % 8))
+        for part in self._full(logits):
+            positive = torch.nn.functional.pad(part > 0, (0, -width % 8))
             packed = (positive.view(len(part), height, -1, 8) * bits).sum(-1, dtype=torch.uint8).cpu().numpy()
             for mask in np.unpackbits(packed, axis=-1, count=width).view(np.bool_):
                 yield Mask.from_dense(mask)
+
+    def _boxes_on_device(self, logits: Tensor) -> NDArray[np.int64]:
+        parts = [torch.empty((0, 4), dtype=torch.int64)]
+        for part in self._full(logits):
+            positive = part > 0
+            ends = []
+            for used in (positive.any(1), positive.any(2)):  # columns, rows
+                place = torch.arange(used.shape[1], device=used.device)
+                ends.append(torch.where(used, place, used.shape[1]).amin(1))
+                ends.append(torch.where(used, place + 1, 0).amax(1))
+            box = torch.stack([ends[0], ends[2], ends[1], ends[3]], 1)
+            parts.append(torch.where(positive.any(-1).any(-1)[:, None], box, 0).cpu())
+        return torch.cat(parts).numpy()
 
 
 class _Resampling:

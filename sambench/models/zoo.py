@@ -25,13 +25,14 @@ from sambench.types import Model
 @dataclass(frozen=True)
 class Entry:
     """A model of the zoo. ``adapter``: the module under ``sambench.models`` that knows it. ``uses_torch``: it runs
-    where ``--device`` says; otherwise on the CPU, alone on one thread."""
+    where ``--device`` says; otherwise on the CPU, alone on one thread. ``options``: the class in the adapter."""
 
     name: str
     summary: str
     adapter: str
     uses_torch: bool
     parameters: str = ""
+    options: str = "Options"
 
 
 ZOO: Mapping[str, Entry] = {
@@ -41,6 +42,16 @@ ZOO: Mapping[str, Entry] = {
         Entry("sam_vit_b", "Segment Anything, ViT-B (Kirillov et al. 2023)", "sam", True, "91M"),
         Entry("sam_vit_l", "Segment Anything, ViT-L (Kirillov et al. 2023)", "sam", True, "308M"),
         Entry("sam_vit_h", "Segment Anything, ViT-H (Kirillov et al. 2023), the paper's model", "sam", True, "636M"),
+        Entry("sobel", "edges: the Sobel gradient", "edge_detectors", False, "0", "SobelOptions"),
+        Entry("canny", "edges: Canny's detector without thresholds", "edge_detectors", False, "0", "CannyOptions"),
+        Entry(
+            "felzenszwalb",
+            "edges: boundaries of Felzenszwalb and Huttenlocher's segments at several scales",
+            "edge_detectors",
+            False,
+            "0",
+            "FelzenszwalbOptions",
+        ),
     )
 }
 DEFAULT = "region_tree"
@@ -80,7 +91,7 @@ def names() -> list[str]:
 
 def options_class(name: str) -> type:
     """The options dataclass of a zoo model."""
-    cls: type = importlib.import_module(f"sambench.models.{ZOO[name].adapter}").Options
+    cls: type = getattr(importlib.import_module(f"sambench.models.{ZOO[name].adapter}"), ZOO[name].options)
     return cls
 
 
@@ -92,7 +103,7 @@ def locate(reference: str, values: Mapping[str, Any]) -> Located:
     if reference in ZOO:
         entry = ZOO[reference]
         adapter = importlib.import_module(f"sambench.models.{entry.adapter}")
-        built = options.build(adapter.Options, values, "model")
+        built = options.build(options_class(reference), values, "model")
         found = adapter.locate(reference, built)
         return Located(
             reference, reference, found.weights_digest, found.trained_on, built, entry.uses_torch, found.path
