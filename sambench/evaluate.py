@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import sambench
-from sambench import options, plugins, provenance, sampling
+from sambench import downloads, options, plugins, provenance, subsets
 from sambench.engine import Job, Progress, execute
 from sambench.errors import SambenchError, UsageError
 from sambench.models import zoo
@@ -66,6 +66,13 @@ class Found:
         card: Card = self.plugin.card
         return card
 
+    @property
+    def changed_options(self) -> dict[str, Any]:
+        """Those that are not the default, without what a generic dataset is called with."""
+        default = options.as_dict(self.plugin.Options())
+        given = options.as_dict(self.options)
+        return {k: v for k, v in given.items() if v != default[k] and k not in self.plugin.arguments}
+
     def open(self) -> Dataset:
         dataset: Dataset = self.plugin(self.root, self.split, self.options)
         return dataset
@@ -89,7 +96,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Triple:
-    """One run to be: task, dataset, model, and the settings they share."""
+    """One run to be: task, dataset, model, and the settings they share. ``subset``: its name on every machine."""
 
     task: Task
     task_reference: str
@@ -97,6 +104,7 @@ class Triple:
     found: Found
     model: zoo.Located
     settings: Settings
+    subset: str
     index: Sequence[str] = field(repr=False)
     n_masks: int = 0
     left_out: Mapping[str, int] = field(default_factory=dict)
@@ -130,12 +138,14 @@ def make_plan(settings: Settings, models: Sequence[zoo.Located] | None = None) -
         missing.extend(absent)
         for one in found:
             dataset = one.open()
-            entries = sampling.draw(dataset.index(), settings.subset)
+            entries, subset = subsets.draw(dataset.index(), settings.subset, one.card.name, one.split)
             if not entries:
                 raise UsageError(f"dataset {one.label} has no image in split {one.split} at {one.root}")
             index, n_masks = [e.id for e in entries], sum(e.n_masks for e in entries)
             left_out = dict(getattr(dataset, "excluded", {}))
-            triples += [Triple(task, reference, built, one, m, settings, index, n_masks, left_out) for m in models]
+            triples += [
+                Triple(task, reference, built, one, m, settings, subset, index, n_masks, left_out) for m in models
+            ]
     return Plan(triples, missing)
 
 
@@ -184,7 +194,25 @@ def locate(
     task: str | None,
     values: Mapping[str, str],
 ) -> Found | None:
-    """The dataset on disk, or None. Raises UsageError on an unknown split or option."""
+    """The dataset on disk, or None. Raises UsageError on an unknown split or option, or a copy that is on its way."""
+    split, built = choose(plugin, arguments, settings, task, values)
+    root = plugin.locate(settings.data_root, split, built)
+    if root is None:
+        return None
+    name = plugin.card.name
+    if coming := downloads.unfinished(name, root):
+        record, missing = coming
+        raise UsageError(
+            f"dataset {name} at {root} is not whole yet, {', '.join(missing)} is to come: `sambench data get {name}` "
+            f"goes on; to use what is there, delete {record}"
+        )
+    return Found(str(plugins.Request(name, tuple(arguments))), reference, plugin, root, split, built)
+
+
+def choose(
+    plugin: Any, arguments: Sequence[str], settings: Settings, task: str | None, values: Mapping[str, str]
+) -> tuple[str, Any]:
+    """Split and options of a dataset as asked for. Raises UsageError on an unknown one."""
     card: Card = plugin.card
     if len(arguments) != len(plugin.arguments):
         raise UsageError(f"dataset {card.name}: write it as {card.name}:{','.join(plugin.arguments).upper()}")
@@ -192,10 +220,8 @@ def locate(
     if split not in card.splits:
         near = options.did_you_mean(split, card.splits)
         raise UsageError(f"dataset {card.name} has no split {split!r}{near} (it has: {', '.join(card.splits)})")
-    built = options.build(plugin.Options, {**dict(zip(plugin.arguments, arguments, strict=True)), **values}, "dataset")
-    root = plugin.locate(settings.data_root, split, built)
-    label = str(plugins.Request(card.name, tuple(arguments)))
-    return None if root is None else Found(label, reference, plugin, root, split, built)
+    given = {**dict(zip(plugin.arguments, arguments, strict=True)), **values}
+    return split, options.build(plugin.Options, given, "dataset")
 
 
 def explain_missing(missing: Sequence[Missing]) -> str:
@@ -205,9 +231,10 @@ def explain_missing(missing: Sequence[Missing]) -> str:
         card = one.card
         layout = "\n".join(f"      {line}" for line in card.layout.strip("\n").splitlines())
         access = "\n".join(f"    {line}" for line in card.access.strip("\n").splitlines())
+        verb = f" (or `sambench data get {card.name}`)" if any(a.url for a in card.archives) else ""
         blocks.append(
             f"{card.name}: not found at {one.looked_at}\n  {card.title} ({card.url}; licence: {card.licence})\n"
-            f"  To get it:\n{access}\n  It should look like this, under --data-root or one of its folders "
+            f"  To get it:{verb}\n{access}\n  It should look like this, under --data-root or one of its folders "
             f"{', '.join(card.folders) or card.name}:\n{layout}"
         )
     what = "the dataset is" if len(blocks) == 1 else "none of these datasets is"
@@ -225,7 +252,7 @@ def specification(triple: Triple) -> RunSpec:
         dataset=triple.found.label,
         dataset_options=options.as_dict(triple.found.options),
         split=triple.found.split,
-        subset=settings.subset,
+        subset=triple.subset,
         index_digest=index_digest(triple.index),
         model=model.name,
         weights_digest=model.weights_digest,
@@ -281,7 +308,7 @@ def evaluate(triple: Triple, progress: ShowProgress) -> tuple[Path, dict[str, An
         seed=spec.seed,
         label=spec.dataset,
         plugin_folders=tuple(str(f) for f in settings.plugin_folders),
-        helpers=max(1, _processors() // workers),
+        helpers=max(1, processors() // workers),
     )
 
     def work(directory: RunDirectory, todo: Sequence[str], bar: Progress) -> dict[str, float]:
@@ -384,8 +411,11 @@ def summarize(directory: RunDirectory, task: Task, context: Context) -> dict[str
         "left_out_of_index": info["left_out_of_index"],
         "signature": info["signature"],
         "primary": task.primary,
+        "headlines": [task.primary, *scores.headlines],
         "metrics": _jsonable(scores.metrics),
         "breakdowns": {k: {v: _jsonable(m) for v, m in cut.items()} for k, cut in scores.breakdowns.items()},
+        "curves": {name: {axis: list(v) for axis, v in curve.items()} for name, curve in scores.curves.items()},
+        "warnings": list(scores.warnings),
         "index_digest": spec.index_digest,
         "records_digest": records_digest(records),
         "sambench_version": sambench.__version__,
@@ -396,12 +426,13 @@ def _jsonable(metrics: Mapping[str, Metric]) -> dict[str, Any]:
     return {name: asdict(metric) for name, metric in metrics.items()}
 
 
-def _processors() -> int:
+def processors() -> int:
+    """How many this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _threads(model: zoo.Located, device: str) -> int:
-    return _processors() if model.uses_torch and device == "cpu" else 1
+    return processors() if model.uses_torch and device == "cpu" else 1
 
 
 def _workers(model: zoo.Located, spec: RunSpec) -> int:
@@ -410,4 +441,4 @@ def _workers(model: zoo.Located, spec: RunSpec) -> int:
         import torch
 
         return max(torch.cuda.device_count(), 1)
-    return 1 if spec.threads > 1 else _processors()
+    return 1 if spec.threads > 1 else processors()

@@ -108,7 +108,9 @@ def source_digest(plugin: type) -> str:
 
 def parse_datasets(texts: Iterable[str]) -> list[Request]:
     """``["coco,bbbc038", "coco_json:a.json,imgs"]`` to requests: commas separate, but a generic dataset takes as many
-    parts after its colon as it has arguments. An item that is a text file holds more items, one a line."""
+    parts after its colon as it has arguments. What stands in an argument is the dataset's own affair, such as the query
+    of ``hf:owner/name?split=train&mask=label``, where ``%2C`` is a comma. An item that is a text file holds more items,
+    one a line. Raises UsageError."""
     parts = [part.strip() for text in texts for part in _from_file(text).split(",")]
     requests: list[Request] = []
     i = 0

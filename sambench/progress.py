@@ -1,4 +1,4 @@
-"""How far a run is, on stderr: a bar on a terminal, a plain line now and then elsewhere."""
+"""How far a run or a download is, on stderr: a bar on a terminal, a plain line now and then elsewhere."""
 
 from __future__ import annotations
 
@@ -56,6 +56,38 @@ class RunProgress:
 
     def _line(self, text: str) -> None:
         print(f"{self.title}: {text}", file=sys.stderr, flush=True)
+
+
+class ByteProgress:
+    """How much of a file has come, or been unpacked, on stderr."""
+
+    def __init__(self) -> None:
+        self.bar: Any = None
+        self.title, self.done, self.last = "", 0, 0.0
+        self.total: int | None = None
+
+    def start(self, title: str, done: int, total: int | None) -> None:
+        """``total``: bytes in all, None where nobody has said."""
+        self.title, self.done, self.total = title, done, total
+        self.last = time.monotonic()
+        if sys.stderr.isatty():
+            self.bar = tqdm(
+                total=total, initial=done, desc=title, unit="B", unit_scale=True, unit_divisor=1024, file=sys.stderr
+            )
+
+    def add(self, more: int) -> None:
+        self.done += more
+        if self.bar is not None:
+            self.bar.update(more)
+        elif time.monotonic() - self.last >= _EVERY_SECONDS:
+            self.last = time.monotonic()
+            of = f" of {self.total / 1e6:.1f}" if self.total else ""
+            print(f"{self.title}: {self.done / 1e6:.1f}{of} MB", file=sys.stderr, flush=True)
+
+    def stop(self) -> None:
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None
 
 
 def _clock(seconds: float) -> str:

@@ -6,6 +6,7 @@
 - ``index.json``: the ids of all expected samples, in order.
 - ``records/NNNNNN.parquet``: shards; each is whole or absent, none is ever changed. Besides the rows a shard holds, in
   its metadata, the outcome of each of its samples, so that a sample without rows is known to be done.
+- ``files/``: what a task leaves besides rows, such as edge maps; there before the shard that says the sample is done.
 - ``errors.jsonl``: samples that could not be evaluated, one line each; a later run tries them again.
 - ``summary.json``: computed from all records on disk and nothing else.
 - ``lock``: held by the process that writes here.
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -23,7 +25,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal, Self
 
 import pyarrow as pa
@@ -47,9 +49,9 @@ class RunError(SambenchError):
 class RunSpec:
     """What was asked for. Two runs with equal specifications have bit-identical records.
 
-    ``subset``: ``paper``, ``full`` or a number of images. ``index_digest``: sha256 of the ordered sample ids.
-    ``device``: ``cpu`` or ``cuda``. ``threads``: threads that each worker computes with (they can change sums in the
-    last bit); ``encode_batch``: images encoded together.
+    ``subset``: ``paper``, ``full``, a number of images, or ``file:`` and 12 digits of the digest of a lock file.
+    ``index_digest``: sha256 of the ordered sample ids. ``device``: ``cpu`` or ``cuda``. ``threads``: threads that each
+    worker computes with (they can change sums in the last bit); ``encode_batch``: images encoded together.
     """
 
     task: str
@@ -101,6 +103,18 @@ class Failure:
     error: str
     kind: str
     where: str = ""
+
+
+def check_file_name(name: str) -> None:
+    """Raises ValueError unless the name of a file to be kept with a run is a plain relative path below its folder."""
+    parts = PurePosixPath(name).parts
+    if (
+        name != "/".join(parts)
+        or name.startswith("/")
+        or any(p.startswith(".") or "\0" in p for p in parts)
+        or not parts
+    ):
+        raise ValueError(f"{name!r} cannot be the name of a file of the run: give a relative path without '.' or '..'")
 
 
 def index_digest(ids: Iterable[str]) -> str:
@@ -170,10 +184,12 @@ class RunDirectory:
         if fresh:
             shutil.rmtree(self.path / "records")
             (self.path / "records").mkdir()
+            shutil.rmtree(self.path / "files", ignore_errors=True)
             for name in ("manifest.json", "index.json", "errors.jsonl", "summary.json"):
                 (self.path / name).unlink(missing_ok=True)
             sync_folder(self.path)
-        for leftover in [*self.path.glob(".*.tmp"), *(self.path / "records").glob(".*.tmp")]:
+        unfinished = [at.glob(".*.tmp") for at in (self.path, self.path / "records")]
+        for leftover in [*itertools.chain(*unfinished), *(self.path / "files").rglob(".*.tmp")]:
             leftover.unlink(missing_ok=True)
         earlier = read_json(self.path / "manifest.json") if (self.path / "manifest.json").exists() else None
         if earlier is not None:
@@ -216,6 +232,15 @@ class RunDirectory:
         self._next_shard += 1
         self.done.update((o.id, o) for o in outcomes)
 
+    def add_file(self, name: str, content: bytes) -> None:
+        """Writes ``files/NAME``, whole or not at all. ``name``: as :func:`check_file_name` wants it."""
+        path = self.path / "files" / name
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise output_error(path, error) from error
+        write_atomic(path, content)
+
     def set_errors(self, failures: Sequence[Failure]) -> None:
         """Replaces ``errors.jsonl``."""
         lines = "".join(json.dumps(asdict(f), ensure_ascii=False) + "\n" for f in failures)
@@ -232,14 +257,8 @@ class RunDirectory:
             raise output_error(self.path / "errors.jsonl", error) from error
 
     def errors(self) -> list[Failure]:
-        """Samples that failed and have no records yet; a torn last line (the process died in it) is not one."""
-        path = self.path / "errors.jsonl"
-        failures: dict[str, Failure] = {}
-        for line in path.read_text("utf-8", "surrogateescape").splitlines() if path.exists() else ():
-            with suppress(ValueError, TypeError):
-                failure = Failure(**json.loads(line))
-                failures[failure.id] = failure
-        return [f for f in failures.values() if f.id not in self.done]
+        """Samples that failed and have no records yet."""
+        return [f for f in failures(self.path) if f.id not in self.done]
 
     def records(self) -> pa.Table:
         """All rows on disk, in the order of the index (rows of a sample in the task's order)."""
@@ -254,6 +273,18 @@ class RunDirectory:
         self.manifest["status"] = status
         self.manifest["sessions"][-1]["ended"] = now()
         write_json(self.path / "manifest.json", self.manifest)
+
+
+def failures(run: Path) -> list[Failure]:
+    """What ``errors.jsonl`` of a run says, the last of each sample; a torn last line (the process died in it) is not
+    one."""
+    path = run / "errors.jsonl"
+    found: dict[str, Failure] = {}
+    for line in path.read_text("utf-8", "surrogateescape").splitlines() if path.exists() else ():
+        with suppress(ValueError, TypeError):
+            failure = Failure(**json.loads(line))
+            found[failure.id] = failure
+    return list(found.values())
 
 
 def shards_of(run: Path) -> list[Path]:

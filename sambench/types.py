@@ -209,6 +209,7 @@ class Semantics:
 class Card:
     """Who a dataset is. ``access``: how to get it, one step a line. ``layout``: the tree under the dataset's folder.
     ``archives``: what is downloaded, and where it is unpacked. ``semantics``: what counts as a mask.
+    ``published_as``: by task, what ``reports/reference/`` calls the dataset, where that is not ``paper.name``.
     ``folders``: names under the data root where the dataset is looked for (besides the root itself).
     ``kind``: instance, panoptic or semantic. ``default_split`` may be overridden for a task in ``task_splits``.
     ``group``: ``sam23`` (the paper's 23), ``reference``, ``ritm5`` (RITM's five), ``demo`` (made on first use),
@@ -236,6 +237,7 @@ class Card:
     same_images_as: frozenset[str] = frozenset()
     archives: tuple[Archive, ...] = ()
     semantics: Semantics = Semantics()
+    published_as: Mapping[str, str] = field(default_factory=dict)
 
 
 @runtime_checkable
@@ -327,7 +329,8 @@ class Prediction(Protocol):
 class View(Protocol):
     """A model looking at one image: encoded once, prompted many times.
 
-    With the capability ``edges`` it also has ``edges() -> NDArray[np.float32]``: ``(H, W)`` edge strength in [0, 1].
+    With the capability ``edges`` it also has ``edges() -> NDArray[np.float32]``: ``(H, W)`` edge strength in [0, 1],
+    and ``edges_are_thin: bool``, whether the map is one that must not be thinned again.
     """
 
     def predict(self, prompts: Prompts, *, multimask: bool) -> Prediction:
@@ -381,6 +384,22 @@ class Measured:
     files: Mapping[str, bytes] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Predictions:
+    """What was predicted elsewhere, for :meth:`Task.score`.
+
+    ``ids``: the images that are answered. ``digest``: sha256 (hex) of all of it. ``read``: the answer for an image, in
+    the form that the task's ``score`` takes, also for one that is not answered; raises
+    :class:`sambench.errors.DataError` if it is not usable. ``whole_images``: an answer is about an image as a whole, so
+    that nothing is scored unless there is one for each.
+    """
+
+    ids: Sequence[str]
+    digest: str
+    read: Callable[[str], Any]
+    whole_images: bool = False
+
+
 Later = Callable[[], Measured]
 """The part of measuring that needs no model any more, to be called once, on any thread, while the model goes on."""
 
@@ -398,19 +417,28 @@ class Metric:
 
 @dataclass(frozen=True)
 class Scores:
-    """What a task makes of all records of a run. ``breakdowns``: name of the cut, value of the cut, metric name."""
+    """What a task makes of all records of a run. ``breakdowns``: name of the cut, value of the cut, metric name.
+
+    ``curves``: name of the curve, name of the axis, its values, as many for each axis; None where undefined.
+    ``warnings``: what a reader of the scores should know, one sentence each, without a full stop. ``headlines``:
+    metrics that get a table of their own, as the primary one does.
+    """
 
     metrics: Mapping[str, Metric]
     breakdowns: Mapping[str, Mapping[str, Mapping[str, Metric]]] = field(default_factory=dict)
     n_masks: int = 0
+    curves: Mapping[str, Mapping[str, Sequence[float | None]]] = field(default_factory=dict)
+    warnings: Sequence[str] = ()
+    headlines: Sequence[str] = ()
 
 
 class Task(Protocol):
     """A task plugin: one file in ``tasks/`` with ``PLUGIN = <the class>``.
 
     ``version`` rises with any change that changes a number. ``requires``: capabilities without which a model cannot
-    do the task. ``Options``: frozen dataclass of what ``--set task.KEY=VALUE`` may change. ``schema``: a
-    ``pyarrow.Schema`` of the records, with a text column ``image_id``. ``primary``: the metric a table shows.
+    do the task; of ``edges|points`` one is enough. ``Options``: frozen dataclass of what ``--set task.KEY=VALUE`` may
+    change. ``schema``: a ``pyarrow.Schema`` of the records, with a text column ``image_id``. ``primary``: the metric a
+    table shows.
     """
 
     name: ClassVar[str]
@@ -434,8 +462,11 @@ class Task(Protocol):
     def measure(self, sample: Sample, view: View, context: Context) -> Measured | Later:
         """The records of one sample: prompt, predict, compare. Comparing may be left for later."""
 
-    def score(self, sample: Sample, answers: Mapping[str, Sequence[tuple[Mask, float]]], context: Context) -> Measured:
-        """The records of one sample from masks made elsewhere: instance id to (mask, score) pairs."""
+    def read_predictions(self, path: Path) -> Predictions:
+        """What ``sambench score --predictions PATH`` is to score. Raises :class:`sambench.errors.UsageError`."""
+
+    def score(self, sample: Sample, answer: Any, context: Context) -> Measured | Later:
+        """The records of one sample from what was predicted elsewhere, as :attr:`Predictions.read` answers it."""
 
     def summarize(self, records: Any, context: Context) -> Scores:
         """Everything that is reported, from the records (a ``pyarrow.Table``) alone."""

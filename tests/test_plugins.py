@@ -99,6 +99,21 @@ def test_commas_separate_datasets_but_a_generic_one_takes_its_arguments() -> Non
         plugins.parse_datasets(["coco_json:a.json"])
 
 
+def test_a_query_is_one_argument() -> None:
+    text = "hf:owner/name?split=train[:50]&image=image&mask=label"
+    (first, second) = plugins.parse_datasets([f"{text}, demo"])
+    assert first == Request("hf", ("owner/name?split=train[:50]&image=image&mask=label",))
+    assert second == Request("demo")
+    # The label of a run, which leads back to the same request.
+    assert str(first) == text
+    assert plugins.parse_datasets([str(first)]) == [first]
+    assert plugins.parse_datasets(["hf:a/b,coco_json:c.json,images,hf:/data/d?id=e"]) == [
+        Request("hf", ("a/b",)),
+        Request("coco_json", ("c.json", "images")),
+        Request("hf", ("/data/d?id=e",)),
+    ]
+
+
 def test_a_text_file_of_names(tmp_path: Path) -> None:
     file = tmp_path / "names.txt"
     file.write_text("coco\n# not this\nbbbc038  # nuclei\n\n")

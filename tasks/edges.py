@@ -1,0 +1,208 @@
+"""Zero-shot edge detection (Segment Anything, §7.2 and §D.2; protocol §3).
+
+A model that draws edges itself is asked for them; of a promptable one the masks of a grid of points become an edge map.
+It is compared with the boundaries that several people drew, as the benchmark of BSDS500 does: F at the best threshold
+for all images (``ods``) and for each (``ois``), average precision (``ap``), and recall at precision 0.5 (``r50``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from PIL import Image as Pillow
+
+from sambench.errors import DataError
+from sambench.metrics import edges as metric
+from sambench.metrics.edge_bootstrap import bootstrap_intervals
+from sambench.models.edge_map import EdgeMap, EdgeMapOptions, finish, strength_from_view, to_8bit
+from sambench.readers import edge_maps
+from sambench.types import Context, Later, Measured, Metric, Predictions, Sample, Scores, View
+
+COUNTS = ("sum_r", "cnt_r", "sum_p", "cnt_p")
+"""Columns of the benchmark's counts: one number for each threshold."""
+
+
+class Edges:
+    name = "edges"
+    version = 1
+    requires = frozenset({"edges|points"})
+    primary = "ods"
+
+    @dataclass(frozen=True)
+    class Options(EdgeMapOptions):
+        __doc__ = f"""{EdgeMapOptions.__doc__}
+    ``thresholds``: how many, evenly spaced within 0 and 1. ``tolerance``: how far a predicted pixel may lie from a
+    drawn one, as a share of the image's diagonal. ``thin``: thin the map at each threshold before it is compared.
+    ``save_maps``: keep the finished maps with the run, as ``files/edge_maps/ID.png``.
+    """
+
+        thresholds: int = 99
+        tolerance: float = metric.TOLERANCE
+        thin: bool = True
+        save_maps: bool = False
+
+        def __post_init__(self) -> None:
+            super().__post_init__()
+            if not 1 <= self.thresholds <= 9999:
+                raise ValueError(f"task.thresholds={self.thresholds}: from 1 to 9999")
+            if not 0 < self.tolerance <= 1:
+                raise ValueError(f"task.tolerance={self.tolerance}: a share of the diagonal, above 0 and at most 1")
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+
+    @cached_property
+    def levels(self) -> NDArray[np.float64]:
+        return metric.thresholds(self.options.thresholds)
+
+    @property
+    def schema(self) -> pa.Schema:
+        return pa.schema(
+            [
+                ("dataset", pa.string()),
+                ("image_id", pa.string()),
+                ("height", pa.int32()),
+                ("width", pa.int32()),
+                ("annotators", pa.int32()),
+                ("prompts", pa.int32()),
+                ("masks", pa.int32()),
+                ("survivors", pa.int32()),
+                ("map_sha256", pa.string()),
+                *((name, pa.list_(pa.int64())) for name in COUNTS),
+                ("best_threshold", pa.float64()),
+                ("best_recall", pa.float64()),
+                ("best_precision", pa.float64()),
+                ("best_f", pa.float64()),
+                ("time_ms", pa.float64()),
+            ]
+        )
+
+    @property
+    def signature(self) -> str:
+        o = self.options
+        nms = f"se-o{o.orientation_radius}-r{o.nms_radius}-m{o.nms_multiplier}-b{o.nms_border}"
+        return "|".join(
+            [
+                f"grid:{o.grid}x{o.grid}",
+                f"boxnms:{o.box_nms}{f'+per{o.box_nms_batch}' if o.box_nms_batch else ''}",
+                f"ring:{o.boundary}{'' if o.holes else '-noholes'}",
+                f"sobel:{o.padding}",
+                *([f"blur:{o.blur_radius}"] if o.blur_radius else []),
+                f"nms:{nms if o.edge_nms else 'none'}",
+                f"t:{o.thresholds}",
+                f"tol:{o.tolerance}",
+                *([] if o.thin else ["nothin"]),
+                f"v:{self.version}",
+            ]
+        )
+
+    def excludes(self, sample: Sample) -> str:
+        return "" if sample.truth.boundaries else "no_boundaries"
+
+    def measure(self, sample: Sample, view: View, context: Context) -> Later:
+        began = time.perf_counter()
+        edges = strength_from_view(view, sample.size, self.options, context.capabilities)
+        return partial(self._finish, sample, edges, context.dataset, time.perf_counter() - began)
+
+    def _finish(self, sample: Sample, edges: EdgeMap, dataset: str, spent: float) -> Measured:
+        began = time.perf_counter() - spent
+        about = {"prompts": edges.prompts, "masks": edges.masks, "survivors": edges.survivors} if edges.prompts else {}
+        return self._compare(sample, finish(edges, self.options), dataset, began, about)
+
+    def read_predictions(self, path: Path) -> Predictions:
+        return edge_maps.read_predictions(path)
+
+    def score(self, sample: Sample, answer: NDArray[Any], context: Context) -> Later:
+        if answer.shape != sample.size:
+            raise DataError(
+                f"the edge map of image {sample.id} is {answer.shape[0]} x {answer.shape[1]} pixels, the image "
+                f"{sample.size[0]} x {sample.size[1]} (height x width)"
+            )
+        return partial(self._score, sample, answer, context.dataset)
+
+    def _score(self, sample: Sample, answer: NDArray[Any], dataset: str) -> Measured:
+        began = time.perf_counter()
+        if self.options.edge_nms:
+            largest = 1 if answer.dtype.kind == "f" else np.iinfo(answer.dtype).max
+            answer = finish(EdgeMap((answer / largest).astype(np.float32)), self.options)
+        return self._compare(sample, answer, dataset, began, {})
+
+    def _compare(
+        self, sample: Sample, edges: NDArray[Any], dataset: str, began: float, about: Mapping[str, int]
+    ) -> Measured:
+        """``edges``: as :func:`sambench.metrics.edges.evaluate_image` takes it. ``about``: columns of the map's
+        making."""
+        o, boundaries = self.options, sample.truth.boundaries
+        counts = metric.evaluate_image(edges, boundaries, self.levels, thin=o.thin, tolerance=o.tolerance)
+        columns = {name: getattr(counts, name) for name in COUNTS}
+        best = metric.aggregate(self.levels, **{name: values[None] for name, values in columns.items()})
+        row = {
+            "dataset": dataset,
+            "image_id": sample.id,
+            "height": sample.size[0],
+            "width": sample.size[1],
+            "annotators": len(boundaries),
+            **about,
+            "map_sha256": hashlib.sha256(edges.astype(edges.dtype.newbyteorder("<")).tobytes()).hexdigest(),
+            **{name: values.tolist() for name, values in columns.items()},
+            "best_threshold": float(best.image_threshold[0]),
+            "best_recall": float(best.image_recall[0]),
+            "best_precision": float(best.image_precision[0]),
+            "best_f": float(best.image_f[0]),
+            "time_ms": (time.perf_counter() - began) * 1000,
+        }
+        return Measured([row], files={f"edge_maps/{sample.id}.png": _png(edges)} if o.save_maps else {})
+
+    def summarize(self, records: pa.Table, context: Context) -> Scores:
+        shape = (records.num_rows, len(self.levels))
+        counts = {
+            name: records.column(name).combine_chunks().flatten().to_numpy(zero_copy_only=False).reshape(shape)
+            for name in COUNTS
+        }
+        scores = metric.aggregate(self.levels, **counts)
+        intervals = bootstrap_intervals(**counts, rng=np.random.default_rng(context.seed))
+        metrics = {
+            name: Metric(getattr(scores, name), records.num_rows, ci95_bootstrap=intervals.get(name))
+            for name in ("ods", "ois", "ap", "r50")
+        }
+        curves: dict[str, dict[str, list[float | None]]] = {}
+        warnings = []
+        if scores.ods is not None and scores.ois is not None:
+            curves["precision_recall"] = {
+                "threshold": self.levels.tolist(),
+                "recall": scores.recall.tolist(),
+                "precision": scores.precision.tolist(),
+                "f": scores.f.tolist(),
+            }
+            curves["best_threshold"] = {
+                "threshold": [scores.ods_threshold],
+                "recall": [scores.ods_recall],
+                "precision": [scores.ods_precision],
+                "f": [scores.ods],
+            }
+            if scores.ois < scores.ods:
+                warnings.append(
+                    f"OIS ({scores.ois:.4f}) is below ODS ({scores.ods:.4f}): a threshold for each image did worse "
+                    "than one for all, which few thresholds or very uneven maps explain; see best_f in the records"
+                )
+        annotators = sum(records.column("annotators").to_pylist())
+        return Scores(metrics, n_masks=annotators, curves=curves, warnings=warnings, headlines=("ois", "ap", "r50"))
+
+
+def _png(edges: NDArray[Any]) -> bytes:
+    file = io.BytesIO()
+    Pillow.fromarray(to_8bit(edges) if edges.dtype.kind == "f" else edges).save(file, format="png")
+    return file.getvalue()
+
+
+PLUGIN = Edges
