@@ -52,6 +52,7 @@ def write_run(out: Path, *, model="region_tree", digest=TREE, dataset="demo", mi
         "n_masks": 100,
         "signature": SIGNATURE,
         "primary": "miou",
+        "headlines": ["miou", "oracle_miou"],
         "metrics": {
             "miou": metric(miou, 0.01, bootstrap=[miou - 0.02, miou + 0.03]),
             "miou@3": metric(0.75, 0.02),
@@ -518,7 +519,7 @@ def test_the_section_of_a_run(tmp_path):
         "By class, the 20 with most masks of 25 (all: breakdowns.csv) (%):",
     ):
         assert line in section.splitlines(), line
-    assert section.index("| small | 5 | 25.0 |") < section.index("| medium |") < section.index("| large |")
+    assert section.index("| small | 5 | 25.0 ± 1.0 |") < section.index("| medium |") < section.index("| large |")
     shown = re.findall(r"^\| (c\d\d) \|", section, re.M)
     assert shown == [f"c{i:02}" for i in range(24, 4, -1)]
     rows = list(csv.DictReader((out / "breakdowns.csv").open(encoding="utf-8", newline="")))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
@@ -19,6 +19,7 @@ SHORT_DIGEST = 8
 
 ZeroShot = Literal["yes", "no", "unknown"]
 Metrics = Mapping[str, Metric]
+Curve = Mapping[str, tuple[float | None, ...]]
 
 _HUGE = 1e300
 """Larger than any measure; also keeps out the infinity that JSON's 1e999 is read as."""
@@ -29,7 +30,8 @@ class RunSummary:
     """One ``summary.json``; the fields are those of the file (``docs/reports.md`` has a sentence for each).
 
     ``path``: the run directory. Metric values are fractions of 1. From ``primary`` on, a file may lack the field: the
-    first metric then is the primary one, and the rest is empty.
+    first metric then is the primary one, it alone is a headline, and the rest is empty. ``curves``: name of the curve,
+    name of the axis, its values, all axes of a curve equally long; None is an undefined value.
     """
 
     path: Path
@@ -57,6 +59,9 @@ class RunSummary:
     excluded: Mapping[str, int]
     excluded_masks: Mapping[str, int]
     left_out_of_index: Mapping[str, int]
+    headlines: tuple[str, ...] = ()
+    curves: Mapping[str, Curve] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -149,6 +154,7 @@ def _summary(content: Mapping[str, Any], path: Path) -> RunSummary:
     if zero_shot not in ("yes", "no", "unknown"):
         raise _Invalid(f"field 'zero_shot' is {zero_shot!r}, not yes, no or unknown")
     metrics = _metrics(_get(content, "metrics", dict), "metrics.")
+    primary = _get(content, "primary", str) if "primary" in content else next(iter(metrics), "")
     return RunSummary(
         path=path,
         task=_get(content, "task", str),
@@ -170,12 +176,35 @@ def _summary(content: Mapping[str, Any], path: Path) -> RunSummary:
         breakdowns=_breakdowns(_get(content, "breakdowns", dict)),
         records_digest=_get(content, "records_digest", str),
         sambench_version=_get(content, "sambench_version", str),
-        primary=_get(content, "primary", str) if "primary" in content else next(iter(metrics), ""),
+        primary=primary,
         index_digest=_get(content, "index_digest", str) if "index_digest" in content else "",
         excluded=_rules(content, "excluded"),
         excluded_masks=_rules(content, "excluded_masks"),
         left_out_of_index=_rules(content, "left_out_of_index"),
+        headlines=_texts(content, "headlines") or (primary,),
+        curves=_curves(_get(content, "curves", dict) if "curves" in content else {}),
+        warnings=_texts(content, "warnings"),
     )
+
+
+def _texts(content: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    texts = _get(content, key, list) if key in content else []
+    if not all(type(text) is str for text in texts):
+        raise _Invalid(f"field '{key}' is not a list of texts")
+    return tuple(texts)
+
+
+def _curves(content: Mapping[str, Any]) -> dict[str, Curve]:
+    curves: dict[str, Curve] = {}
+    for name in content:
+        where = f"curves.{name}."
+        axes = _get(content, name, dict, "curves.")
+        curves[name] = {axis: tuple(_get(axes, axis, list, where)) for axis in axes}
+        if not all(value is None or _is_number(value) for values in curves[name].values() for value in values):
+            raise _Invalid(f"field 'curves.{name}' holds something that is neither a number nor null")
+        if len({len(values) for values in curves[name].values()}) > 1:
+            raise _Invalid(f"field 'curves.{name}' has axes of different lengths")
+    return curves
 
 
 def _rules(content: Mapping[str, Any], key: str) -> dict[str, int]:

@@ -64,7 +64,8 @@ def published() -> list[Published]:
 
 def paper_names(task: str, datasets: Iterable[tuple[str, str]]) -> dict[str, str]:
     """The paper's name of each of the (dataset, split) pairs that it evaluated, from the cards of the dataset plugins
-    (``paper.name``). Another split than a task's own is left out: LVIS v1 must not meet the numbers of LVIS v0.5.
+    (``published_as``, ``paper.name``). Another split than a task's own is left out: LVIS v1 must not meet the numbers
+    of LVIS v0.5.
 
     Names that no plugin answers to are left out. A dataset given as ``file.py:Class`` too: its file is code, and a
     report reads data only.
@@ -77,8 +78,9 @@ def paper_names(task: str, datasets: Iterable[tuple[str, str]]) -> dict[str, str
             card: Card = plugins.load("datasets", dataset.partition(":")[0]).card
         except SambenchError:
             continue
-        if card.paper is not None and split == card.task_splits.get(task, card.default_split):
-            names[dataset] = card.paper.name
+        name = card.published_as.get(task, card.paper.name if card.paper is not None else "")
+        if name and split == card.task_splits.get(task, card.default_split):
+            names[dataset] = name
     return names
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from sambench.errors import UsageError
 from sambench.files import output_error, write_atomic
-from sambench.reporting import data, latex, markdown, text
+from sambench.reporting import data, figures, latex, markdown, text
 from sambench.reporting.load import Metrics, RunSummary, load_summaries, unsummarised
 from sambench.reporting.reference import Published, beside, paper_names
-from sambench.reporting.tables import LEGEND, cell, leaderboards, marks, title
+from sambench.reporting.tables import LEGEND, leaderboards, marks, title
+from sambench.types import Metric
 
 PUBLISHED_COLUMNS = ("task", "dataset", "published_dataset", "model", "variant", "metric", "value", "table", "source")
 PUBLISHED_HEADING = "Published results, not measured here"
@@ -20,6 +22,8 @@ CLASSES_SHOWN = 20
 """Classes in a run's section of the page, those with most masks; ``breakdowns.csv`` has all."""
 
 _SIZES = ("small", "medium", "large")
+_ALWAYS = ("size", "class")
+"""Cuts that every run has, and that say nothing where they are empty; of any other that is news."""
 
 _Joined = list[tuple[str, str | None, Published]]
 """(task, our dataset name or None for the whole suite, what was published)."""
@@ -27,7 +31,8 @@ _Joined = list[tuple[str, str | None, Published]]
 
 def write_report(run_paths: Iterable[Path | str], out: Path) -> Path:
     """Reads the runs at and under ``run_paths`` and writes, each file whole or not at all, into ``out``: ``report.md``,
-    ``leaderboard.csv``, ``leaderboard.json``, ``leaderboard.tex``, ``breakdowns.csv`` and ``published.csv``.
+    ``leaderboard.csv``, ``leaderboard.json``, ``leaderboard.tex``, ``breakdowns.csv`` and ``published.csv``, and
+    ``figures/*.svg`` of runs that have curves.
 
     Answers the path of ``report.md``. The same runs give the same bytes. Raises UsageError (no usable run, ``out``
     cannot be made) and OutputError (it cannot be written).
@@ -40,9 +45,11 @@ def write_report(run_paths: Iterable[Path | str], out: Path) -> Path:
         (task, ours, p.dataset, p.model, p.variant, p.metric, p.value, p.table, p.provenance)
         for task, ours, p in joined
     )
+    pictures = _pictures(runs, joined)
     page = [
         "# sambench report\n",
         *map(markdown.leaderboard, boards),
+        *_figures_section(pictures),
         *([_published_section(joined)] if joined else []),
         *_unsummarised_section(unsummarised(paths)),
         "## Runs\n",
@@ -58,13 +65,51 @@ def write_report(run_paths: Iterable[Path | str], out: Path) -> Path:
         "report.md": "\n".join(page),
     }
     try:
-        out.mkdir(parents=True, exist_ok=True)
+        (out / "figures" if pictures else out).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"{output_error(out, error)}; choose another --out") from error
+    for picture in pictures:
+        write_atomic(out / picture.file, picture.svg)
     for name, content in files.items():
         # JSON may have carried half of a surrogate pair into a name, which UTF-8 cannot hold.
         write_atomic(out / name, content.encode("utf-8", "backslashreplace"))
     return out / "report.md"
+
+
+@dataclass(frozen=True)
+class _Picture:
+    file: str
+    title: str
+    svg: bytes
+
+
+def _pictures(runs: Sequence[RunSummary], joined: _Joined) -> list[_Picture]:
+    """A figure of precision-recall curves for each task version, dataset and split that has any."""
+    groups: dict[tuple[str, int, str, str], list[RunSummary]] = {}
+    for run in runs:
+        if figures.PRECISION_RECALL in run.curves:
+            groups.setdefault((run.task, run.task_version, run.dataset, run.split), []).append(run)
+    pictures = []
+    for number, ((task, version, dataset, split), members) in enumerate(groups.items(), 1):
+        published = [p for t, ours, p in joined if t == task and ours == dataset]
+        title = f"Precision and recall: {task}, version {version}, {dataset}, {split}"
+        pictures.append(
+            _Picture(f"figures/precision_recall_{number}.svg", title, figures.precision_recall(members, published))
+        )
+    return pictures
+
+
+def _figures_section(pictures: Sequence[_Picture]) -> list[str]:
+    if not pictures:
+        return []
+    shown = [f"![{text.markdown(p.title)}]({p.file})\n\n{text.markdown(p.title)}.\n" for p in pictures]
+    return [
+        "## Figures\n",
+        "A dot is a run's best threshold. Of a published ODS only F is printed: its open mark stands where recall and "
+        "precision both are F, which is one of the points with that F. A filled mark at precision 0.5 is a published "
+        "R50.\n",
+        *shown,
+    ]
 
 
 def _join(runs: Sequence[RunSummary]) -> _Joined:
@@ -121,10 +166,11 @@ def _run_section(run: RunSummary) -> str:
     parts = [
         f"### {text.markdown(run.name)} on {text.markdown(run.dataset)}\n",
         *(f"{LEGEND[mark].capitalize()}.\n" for mark in marks(run)),
+        *(f"Warning: {text.markdown(warning)}.\n" for warning in run.warnings),
         markdown.table(("field", "value"), [[key, text.markdown(value)] for key, value in facts if value], names=2),
         _metrics_table(run.metrics),
         *_clicks_table(run),
-        *(_breakdown_table(cut, groups) for cut, groups in run.breakdowns.items() if groups),
+        *(_breakdown_table(cut, groups) for cut, groups in run.breakdowns.items() if groups or cut not in _ALWAYS),
     ]
     return "\n".join(parts)
 
@@ -162,11 +208,17 @@ def _clicks_table(run: RunSummary) -> list[str]:
 
 
 def _unmarked(run: RunSummary, metric: str) -> str:
-    shown = cell(run, metric)
-    return f"{shown.value} ± {shown.half}" if shown.half else shown.value
+    return _with_half(run.metrics[metric]) if metric in run.metrics else text.ABSENT
+
+
+def _with_half(metric: Metric) -> str:
+    value, half = text.number(metric.value, metric.unit), text.half_width(metric)
+    return f"{value} ± {half}" if half else value
 
 
 def _breakdown_table(cut: str, groups: Mapping[str, Metrics]) -> str:
+    if not groups:
+        return f"By {text.markdown(cut)}: none.\n"
     counts = {group: max((m.n for m in metrics.values()), default=0) for group, metrics in groups.items()}
     if cut == "size":
         order = [size for size in _SIZES if size in groups] + sorted(set(groups) - set(_SIZES))
@@ -176,7 +228,7 @@ def _breakdown_table(cut: str, groups: Mapping[str, Metrics]) -> str:
     rows = []
     for group in order[:CLASSES_SHOWN]:
         measured = [groups[group].get(name) for name in names]
-        values = [text.ABSENT if m is None else text.number(m.value, m.unit) for m in measured]
+        values = [text.ABSENT if m is None else _with_half(m) for m in measured]
         rows.append([text.markdown(group) or "(no name)", str(counts[group]), *values])
     header = (text.markdown(cut), "n", *(text.markdown(title(name)) for name in names))
     rest = len(order) - len(rows)

@@ -15,7 +15,7 @@ from itertools import groupby
 from sambench.reporting import text
 from sambench.reporting.load import SHORT_DIGEST, RunSummary
 
-TITLES = {"miou": "mIoU", "oracle_miou": "oracle mIoU"}
+TITLES = {"miou": "mIoU", "oracle_miou": "oracle mIoU", "ods": "ODS", "ois": "OIS", "ap": "AP", "r50": "R50"}
 """How a metric is headed; ``miou@K`` follows from its name, any other stands as it is."""
 
 NOT_ZERO_SHOT, UNKNOWN, INCOMPLETE = "†", "?", "…"
@@ -71,8 +71,8 @@ class Row:
 class Leaderboard:
     """One task. ``rows`` are sorted by the mean of the primary metric; rows without one follow, by name.
 
-    ``metrics``: all names, in the order of the summaries. ``headlines``: those with a table of their own, the task's
-    primary metric first, then its oracle (the best of the model's candidates) if there is one.
+    ``metrics``: all names, in the order of the summaries. ``headlines``: those with a table of their own, as the task
+    names them, its primary metric first.
     ``averaged``: whether there is a column of means; not with one dataset, and not when a dataset stands in two
     columns (two splits or subsets) and would count twice.
     """
@@ -132,8 +132,7 @@ def _leaderboard(runs: Sequence[RunSummary]) -> Leaderboard:
         cells.setdefault((run.model, run.weights_digest, run.signature), {})[_column(run)] = run
     rows = [Row(*key, tuple(found.get(column) for column in columns)) for key, found in cells.items()]
     task, metrics = runs[0].task, tuple(dict.fromkeys(name for run in runs for name in run.metrics))
-    primary = runs[0].primary
-    headlines = tuple(m for m in (primary, f"oracle_{primary}") if m in metrics)
+    headlines = tuple(dict.fromkeys(name for run in runs for name in run.headlines if name in metrics))
     once = len({column.dataset for column in columns}) == len(columns)
 
     def rank(row: Row) -> tuple[bool, float, str, str, str]:
