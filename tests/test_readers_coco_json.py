@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,10 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
 from sambench.errors import DataError, UsageError
-from sambench.readers.coco_json import CocoReader, load
+from sambench.readers import coco_json, index_cache
+from sambench.readers.coco_json import CocoParts, CocoReader, images_in, load
+from sambench.readers.index_cache import Arrays
+from sambench.readers.json_spans import JsonFile
 
 
 def test_masks_crowd_and_counts(tmp_path: Path) -> None:
@@ -55,7 +59,7 @@ def test_pixel_for_pixel_as_pycocotools(real_data: Path) -> None:
         "picosam2_predictions/instances_val2017_subset.json",
     ):
         file, reference = load(real_data / name), COCO(real_data / name)
-        for id in file.images:
+        for id in file.ids:
             for instance in file.truth(id).instances:
                 annotation = reference.anns[int(instance.id)]
                 assert np.array_equal(instance.mask.dense(), reference.annToMask(annotation).astype(bool))
@@ -68,7 +72,7 @@ def test_lvis_masks_as_pycocotools(real_data: Path) -> None:
     path = real_data / "lvis_val_100" / "lvis_val_100.json"
     file, reference = load(path), COCO(path)
     compared = several = 0
-    for id in file.images:
+    for id in file.ids:
         truth = file.truth(id)
         assert not truth.dropped
         for instance in truth.instances:
@@ -77,7 +81,7 @@ def test_lvis_masks_as_pycocotools(real_data: Path) -> None:
             assert instance.attributes["frequency"] in "rcf"
             compared += 1
             several += len(annotation["segmentation"]) > 1
-    assert (len(file.images), compared, several) == (100, 977, 98)
+    assert (len(file.ids), compared, several) == (100, 977, 98)
 
 
 def changed(change: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
@@ -187,9 +191,9 @@ def reader_with(tmp_path: Path, present: list[str], missing_images: str) -> Coco
 
 
 def test_missing_images_are_one_number(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"^2 of 2 images of .*a\.json are missing; first: .*07\.jpg; unpack it, or"):
+    with pytest.raises(UsageError, match=r"labels are there, the images are not \(first: .*07\.jpg\): unpack it$"):
         reader_with(tmp_path, [], "error").index()
-    with pytest.raises(UsageError, match=r"^1 of 2 images"):
+    with pytest.raises(UsageError, match=r"^1 of 2 images of .*a\.json are missing; first: .*09\.jpg; unpack it, or"):
         reader_with(tmp_path, ["000000000007.jpg"], "error").index()
 
 
@@ -232,3 +236,147 @@ def test_decomposed_file_names_are_found(tmp_path: Path) -> None:
     reader = CocoReader(path, lambda image: tmp_path / str(image["file_name"]))
     assert len(reader.index()) == 1
     assert reader.load("7").image.shape == (20, 30, 3)
+
+
+@pytest.fixture
+def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Indexes of files of any size are kept, in a cache of the test's own; the files that were read to make one."""
+    monkeypatch.setenv("SAMBENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(index_cache, "WORTH_KEEPING", 0)
+    made: list[Path] = []
+    make = coco_json._make_index
+
+    def noted(file: JsonFile) -> Arrays:
+        made.append(file.path)
+        return make(file)
+
+    monkeypatch.setattr(coco_json, "_make_index", noted)
+    return made
+
+
+def everything(path: Path) -> list[Any]:
+    """All that a file says, masks as pixels."""
+    reader = CocoReader(path, None)
+    return [
+        (
+            entry,
+            dict(reader.file.entry(entry.id)),
+            [(i.id, i.class_name, i.crowd, i.mask.dense().tobytes()) for i in reader.load(entry.id).truth.instances],
+        )
+        for entry in reader.index()
+    ]
+
+
+def test_a_kept_index_says_the_same(tmp_path: Path, kept: list[Path], real_data: Path) -> None:
+    own = write_json(tmp_path / "a.json", coco_content())
+    copy = tmp_path / "copy.json"
+    copy.write_bytes((real_data / "coco_subset" / "annotations" / "instances_val2017.json").read_bytes())
+    for path in (own, copy):
+        first = everything(path)
+        assert everything(path) == first
+        moved = path.rename(path.with_suffix(".moved"))
+        assert everything(moved) == first
+    assert kept == [own, copy]
+
+
+def test_an_index_is_not_kept_for_other_content(tmp_path: Path, kept: list[Path]) -> None:
+    content = coco_content()
+    path = write_json(tmp_path / "a.json", content)
+    assert [entry.n_masks for entry in CocoReader(path, None).index()] == [2, 0]
+    before = path.stat()
+    # The same size and the same time of change, but the crowd is a single object now.
+    path.write_text(path.read_text().replace('"iscrowd": 1', '"iscrowd": 0'))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert path.stat().st_size == before.st_size
+    assert [entry.n_masks for entry in CocoReader(path, None).index()] == [3, 0]
+    content["annotations"].append(content["annotations"][0])
+    write_json(path, content)
+    for _ in range(2):
+        with pytest.raises(UsageError, match="annotation id 1 is given twice"):
+            load(path)
+    assert kept == [path] * 4
+
+
+def test_a_file_that_changes_during_the_run(tmp_path: Path) -> None:
+    path = write_json(tmp_path / "a.json", coco_content())
+    sample = CocoReader(path, None).load("7")
+    write_json(path, changed(lambda c: c["annotations"].pop()))
+    with pytest.raises(DataError, match="the file was changed while it was in use"):
+        _ = sample.truth
+
+
+def test_an_empty_segmentation_declares_no_mask(tmp_path: Path) -> None:
+    content = coco_content()
+    nan = float("nan")
+    content["annotations"] = [
+        {**polygon_annotation(1, 9, []), "segmentation": [], "bbox": [nan, nan, nan, nan]},
+        {**polygon_annotation(2, 9, []), "segmentation": [[]]},
+        polygon_annotation(3, 7, [2, 3, 8, 3, 8, 9, 2, 9]),
+    ]
+    path = write_json(tmp_path / "a.json", content)
+    reader = CocoReader(path, None)
+    assert [(entry.id, entry.n_masks) for entry in reader.index()] == [("7", 1), ("9", 0)]
+    assert reader.load("9").truth.dropped == {"empty_mask": 2}
+    assert reader.excluded == {}
+    annotated = CocoReader(path, None, only_annotated=True)
+    assert [entry.id for entry in annotated.index()] == ["7"]
+    assert annotated.excluded == {"no_mask": 1}
+
+
+def test_ids_by_file_name(tmp_path: Path) -> None:
+    content = coco_content()
+    content["images"][0]["file_name"] = "some/folder/" + unicodedata.normalize("NFD", "é.b.png")
+    path = write_json(tmp_path / "a.json", content)
+    reader = CocoReader(path, None, by_name=True)
+    assert [(entry.id, entry.n_masks) for entry in reader.index()] == [("000000000009", 0), ("é.b", 2)]
+    assert reader.load("é.b").id == "é.b"
+    assert len(reader.load("é.b").truth.instances) == 2
+    with pytest.raises(DataError, match="no image 7"):
+        reader.load("7")
+    for name in ("000000000009.png", "000000000009.JPG"):
+        content["images"][0]["file_name"] = name
+        with pytest.raises(UsageError, match="images 7 and 9 are both named 000000000009"):
+            CocoReader(write_json(path, content), None, by_name=True).index()
+    content["images"][0]["file_name"], content["images"][1]["file_name"] = "a.png", "A.png"
+    with pytest.raises(UsageError, match=r"images 7 and 9 are both named A \(or differ in letter case only\)"):
+        CocoReader(write_json(path, content), None, by_name=True).index()
+    del content["images"][1]["file_name"]
+    with pytest.raises(UsageError, match="image 9 has no file_name"):
+        CocoReader(write_json(path, content), None, by_name=True).index()
+
+
+def test_missing_labels(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"gone\.json: the labels are missing: unpack it"):
+        CocoReader(tmp_path / "gone.json", None, unpack="unpack it").index()
+
+
+def test_names_that_repeat_their_folder(tmp_path: Path) -> None:
+    find_image = images_in(tmp_path / "images", tmp_path / "a.json")
+    for name in ("1.png", "images/1.png"):
+        assert find_image({"id": 1, "file_name": name}) == tmp_path / "images" / "1.png"
+    assert find_image({"id": 1, "file_name": "b/1.png"}) == tmp_path / "images" / "b" / "1.png"
+
+
+def test_images_in_folders_that_lead_in_a_circle(tmp_path: Path) -> None:
+    content = coco_content()
+    content["images"] = content["images"][:1]
+    content["images"][0]["file_name"] = "circle/7.png"
+    path = write_json(tmp_path / "a.json", content)
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "circle").symlink_to("circle")
+    with pytest.raises(UsageError, match="labels are there, the images are not"):
+        CocoReader(path, images_in(tmp_path / "images", path)).index()
+
+
+def test_parts(tmp_path: Path) -> None:
+    first = write_json(tmp_path / "a.json", coco_content())
+    second = write_json(tmp_path / "b.json", changed(lambda c: c["annotations"].pop(0)))
+    parts = CocoParts({"b": CocoReader(first, None), "a": CocoReader(second, None, only_annotated=True)})
+    assert [(entry.id, entry.n_masks) for entry in parts.index()] == [("a:7", 1), ("b:7", 2), ("b:9", 0)]
+    assert parts.excluded == {"no_mask": 1}
+    assert parts.load("b:7").id == "b:7"
+    assert [i.id for i in parts.load("a:7").truth.instances] == ["2"]
+    assert parts.image_file("a:7") is None
+    for id in ("7", "c:7"):
+        with pytest.raises(DataError, match="there is no part"):
+            parts.load(id)

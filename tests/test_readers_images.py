@@ -11,7 +11,7 @@ from fixtures.tiny_datasets import LFS_POINTER, photo, png_header, save
 from PIL import Image
 
 from sambench.errors import DataError
-from sambench.readers.images import MAX_PIXELS, image_size, read_image, read_labels
+from sambench.readers.images import MAX_PIXELS, has_colours, image_size, read_codes, read_image, read_labels
 
 GREY = np.array([[0, 100, 255], [7, 8, 9]], np.uint8)
 
@@ -114,7 +114,7 @@ def test_truncated(tmp_path: Path, name: str) -> None:
 def test_broken_files(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "x.png"
     path.write_bytes(content)
-    for read in (read_image, read_labels, image_size):
+    for read in (read_image, read_labels, read_codes, has_colours, image_size):
         with pytest.raises(DataError, match=message) as raised:
             read(path)
         assert str(path) in str(raised.value)
@@ -160,3 +160,20 @@ def test_colour_masks(tmp_path: Path) -> None:
 def test_a_mask_of_another_size_than_its_image(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"m\.png: the file is 2 x 3 pixels, its image 3 x 2"):
         read_labels(save(tmp_path / "m.png", GREY), (3, 2))
+
+
+def test_colours_as_numbers(tmp_path: Path) -> None:
+    colours = np.array([[[1, 2, 3], [255, 255, 255], [0, 0, 7]]], np.uint8)
+    expected = [[0x010203, 0xFFFFFF, 7]]
+    path = save(tmp_path / "c.png", colours)
+    assert read_codes(path, (1, 3)).tolist() == expected
+    assert read_codes(path).dtype == np.int32
+    alpha = save(tmp_path / "a.png", np.dstack([colours, np.array([[0, 128, 255]], np.uint8)]))
+    assert read_codes(alpha).tolist() == expected
+    palette = Image.fromarray(np.array([[0, 1, 0]], np.uint8), mode="P")
+    palette.putpalette([0, 0, 7, 1, 2, 3])
+    palette.save(tmp_path / "p.png")
+    assert read_codes(tmp_path / "p.png").tolist() == [[7, 0x010203, 7]]
+    assert [has_colours(tmp_path / name) for name in ("c.png", "a.png", "p.png")] == [True, True, False]
+    with pytest.raises(DataError, match=r"c\.png: the file is 1 x 3 pixels, its image 3 x 1"):
+        read_codes(path, (3, 1))

@@ -1,327 +1,418 @@
-"""COCO-style annotation files (COCO, LVIS and the many that copy their form), read once and indexed by image.
+"""COCO-style annotation files (COCO, LVIS and the many that copy their form), indexed once and read image by image.
 
 Format: https://cocodataset.org/#format-data. What is wrong with the file as a whole is a UsageError before a run
 starts; what is wrong with one image's masks is a DataError when that image is loaded.
+
+The index holds the place of every entry in the file, not the entry: a mask is parsed when its image is loaded.
 """
 
 from __future__ import annotations
 
 import json
-from array import array
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import os
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
+from typing import Any, Protocol, get_args
+
+import numpy as np
 
 from sambench import masks
 from sambench.errors import DataError, UsageError
-from sambench.readers.files import list_folder, nfc
-from sambench.readers.images import LFS_POINTER, MAX_PIXELS, read_image
+from sambench.readers.files import candidates, list_folder, nfc
+from sambench.readers.images import MAX_PIXELS, read_image
+from sambench.readers.index_cache import Arrays, cached
+from sambench.readers.json_spans import JsonFile, open_json, within
+from sambench.readers.listing import MissingImages
+from sambench.readers.segmentations import Fill, segmentation_mask
 from sambench.types import GroundTruth, Image, IndexEntry, Instance, Mask, Sample
 
-MISSING_IMAGES = ("error", "exclude")
-"""What to do about images that are annotated but not on disk: stop with one number, or leave them out and count."""
+FindImage = Callable[[Mapping[str, Any]], Path]
+"""From an entry of ``images`` to the file that should hold it."""
+
+_INDEX = "coco-1"
+"""What index this code makes: another number with every change to :func:`_make_index` that can change an array."""
 
 _CATEGORY_ATTRIBUTES = ("supercategory", "frequency", "synset")
 _SAMPLE_ATTRIBUTES = ("neg_category_ids", "not_exhaustive_category_ids")
 
 
-@dataclass(slots=True)
-class Annotation:
-    """One entry of ``annotations``. ``segmentation``: polygons as arrays of doubles, or a run-length dictionary."""
-
-    id: Any
-    image_id: Any
-    category_id: Any
-    crowd: bool
-    area: float | None
-    segmentation: Any
-    attributes: Mapping[str, Any]
-
-
 @dataclass(frozen=True, eq=False)
 class CocoFile:
-    """A parsed file. ``images``: by ``str(id)``, the entries as they stand. ``annotations``: by the same key, in file
-    order, an entry for each image. ``categories``: by id."""
+    """A file that was read and checked. ``ids``: of its images, as text, in file order, each with its place in that
+    order. ``categories``: by id. ``found``: see :func:`_make_index`."""
 
-    path: Path
-    images: Mapping[str, Mapping[str, Any]]
-    annotations: Mapping[str, Sequence[Annotation]]
+    json: JsonFile
+    ids: Mapping[str, int]
     categories: Mapping[Any, Mapping[str, Any]]
+    found: Arrays = field(repr=False)
+
+    @property
+    def path(self) -> Path:
+        return self.json.path
 
     def size(self, id: str) -> tuple[int, int]:
         """``(height, width)`` that the file gives for an image."""
-        image = self.images[id]
-        return (image["height"], image["width"])
+        height, width = self.found["sizes"][self.ids[id]].tolist()
+        return (height, width)
 
-    def truth(self, id: str) -> GroundTruth:
+    def n_masks(self, id: str) -> int:
+        """Annotations of an image that are not crowd and whose segmentation is not an empty list."""
+        return int(self.found["n_masks"][self.ids[id]])
+
+    def entry(self, id: str) -> Mapping[str, Any]:
+        """The entry of an image in the list ``images``, as it stands."""
+        place = self.ids[id]
+        (entry,) = self.json.values(self.found["image_spans"][place : place + 1])
+        return dict(entry)
+
+    def entries(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """All of them, in file order; for what concerns every image, because it reads the list at once."""
+        parts = self.json.elements(self.found["images"], self.found["image_spans"])
+        return zip(self.ids, (entry for part in parts for entry in part), strict=True)
+
+    def truth(self, id: str, fill: Fill = masks.from_polygons) -> GroundTruth:
         """The masks of an image. Those that rasterise to nothing are dropped and counted as ``empty_mask``.
 
         Raises DataError with the annotation's id: malformed run lengths or polygons, or of another image size.
         """
-        size = self.size(id)
+        size, place = self.size(id), self.ids[id]
+        first, last = self.found["first"][place : place + 2]
+        annotations = self.json.values(self.found["annotation_spans"][first:last])
         instances = []
-        for annotation in self.annotations[id]:
-            mask = self._mask(annotation, size)
+        for annotation in annotations:
+            mask = self._mask(annotation, size, fill)
             if mask.area == 0:
                 continue
-            category = self.categories.get(annotation.category_id, {})
+            number, area = annotation.get("category_id"), annotation.get("area")
+            category = self.categories.get(number, {})
             attributes = {key: category[key] for key in _CATEGORY_ATTRIBUTES if key in category}
+            own = annotation.get("attributes")
             instances.append(
                 Instance(
-                    id=str(annotation.id),
+                    id=str(annotation["id"]),
                     mask=mask,
                     class_name=category.get("name"),
-                    class_id=annotation.category_id if isinstance(annotation.category_id, int) else None,
-                    crowd=annotation.crowd,
-                    annotated_area=annotation.area,
-                    attributes={**attributes, **annotation.attributes},
+                    class_id=number if isinstance(number, int) else None,
+                    crowd=bool(annotation.get("iscrowd", 0)),
+                    annotated_area=float(area) if isinstance(area, (int, float)) else None,
+                    attributes={**attributes, **(own if isinstance(own, dict) else {})},
                 )
             )
-        empty = len(self.annotations[id]) - len(instances)
+        empty = len(annotations) - len(instances)
         return GroundTruth(tuple(instances), dropped={"empty_mask": empty} if empty else {})
 
-    def _mask(self, annotation: Annotation, size: tuple[int, int]) -> Mask:
-        where = f"{self.path}: annotation {annotation.id} of image {annotation.image_id}"
-        segmentation = annotation.segmentation
+    def _mask(self, annotation: Mapping[str, Any], size: tuple[int, int], fill: Fill) -> Mask:
         try:
-            if isinstance(segmentation, list):
-                _require_near(segmentation, size)
-                return masks.from_polygons(segmentation, size)
-            if not isinstance(segmentation, dict):
-                raise ValueError("segmentation is neither a list of polygons nor a run-length code")
-            counts = segmentation.get("counts")
-            if isinstance(counts, array):
-                counts = counts.tolist()
-            if not isinstance(counts, (list, str)):
-                raise ValueError("a run-length code needs 'counts', a list or a text")
-            code = {"size": segmentation.get("size"), "counts": counts}
-            if code["size"] != list(size):
-                raise ValueError(f"the mask is made for [height, width] = {code['size']}, its image has {list(size)}")
-            return masks.from_rle(code)
-        except (ValueError, TypeError, OverflowError) as error:
+            return segmentation_mask(annotation["segmentation"], size, fill)
+        except ValueError as error:
+            where = f"{self.path}: annotation {annotation['id']} of image {annotation['image_id']}"
             raise DataError(f"{where}: {error}") from None
-
-
-def _require_near(polygons: Sequence[Any], size: tuple[int, int]) -> None:
-    """Polygons may reach a little over the border (they are clipped). One that lies an image away belongs to another
-    image or scale, and the rasteriser's memory grows with it."""
-    height, width = size
-    for polygon in polygons:
-        if not isinstance(polygon, (array, list)):
-            raise ValueError("segmentation must be a list of polygons, each a list [x1, y1, x2, y2, ...]")
-        for axis, values, extent in (("x", polygon[0::2], width), ("y", polygon[1::2], height)):
-            for value in (min(values, default=0.0), max(values, default=0.0)):
-                if not -extent <= value <= 2 * extent and value == value:
-                    raise ValueError(
-                        f"a polygon reaches to {axis} = {value:g}, the image is {width} x {height} (w x h)"
-                    )
 
 
 def load(path: Path) -> CocoFile:
     """Read and check a file. Raises UsageError: unreadable, not JSON, keys missing, ids that repeat or dangle."""
-    content = _parse(path)
-    if isinstance(content, list):
+    file = open_json(path)
+    found = cached(_INDEX, file.digest, partial(_make_index, file), file.size)
+    ids = {id: place for place, id in enumerate(json.loads(found["ids"].tobytes()))}
+    return CocoFile(file, ids, _categories(file, found["categories"]), found)
+
+
+def _make_index(file: JsonFile) -> Arrays:
+    """Where everything lies in a file, after everything was checked.
+
+    ``images``: ``(2,)``, the place of that list; ``image_spans``: ``(N, 2)``, of its entries; ``ids``: their ids, as a
+    JSON list of texts; ``sizes``: ``(N, 2)``, height and width. ``annotation_spans``: ``(M, 2)``, by image, in file
+    order for each; ``first``: ``(N + 1,)``, where the ones of an image begin; ``n_masks``: ``(N,)``.
+    ``categories``: ``(2,)``, the place of that list, or empty if there is none.
+    """
+    top, inner = file.members()
+    if isinstance(top, list):
         raise UsageError(
-            f"{path}: holds a list; that is a file of results, annotations have 'images' and 'annotations'"
+            f"{file.path}: holds a list; that is a file of results, annotations have 'images' and 'annotations'"
         )
-    if not isinstance(content, dict):
-        raise UsageError(f"{path}: not a COCO-style annotation file: its top level is no object")
-    for key in ("images", "annotations"):
-        if not isinstance(content.get(key), list):
-            raise UsageError(f"{path}: not a COCO-style annotation file: no list {key!r}")
+    if not isinstance(top, dict):
+        raise UsageError(f"{file.path}: not a COCO-style annotation file: its top level is no object")
+    for key in ("images", "annotations", "categories"):
+        if (key in top or key != "categories") and not file.is_array(top.get(key)):
+            raise UsageError(f"{file.path}: not a COCO-style annotation file: no list {key!r}")
+    image_spans, annotation_spans = within(top["images"], inner), within(top["annotations"], inner)
+    categories = top.get("categories", np.empty(0, np.int64))
+    ids, sizes = _read_images(file, file.elements(top["images"], image_spans))
+    owners, counted = _read_annotations(
+        file, file.elements(top["annotations"], annotation_spans), ids, _categories(file, categories).keys()
+    )
+    order = np.argsort(owners, kind="stable")
+    return {
+        "images": top["images"],
+        "image_spans": image_spans,
+        "ids": np.frombuffer(json.dumps(list(ids)).encode(), np.uint8),
+        "sizes": np.array(sizes, np.int64).reshape(-1, 2),
+        "annotation_spans": annotation_spans[order],
+        "first": np.searchsorted(owners[order], np.arange(len(ids) + 1)),
+        "n_masks": np.bincount(owners[counted], minlength=len(ids)),
+        "categories": categories,
+    }
 
-    categories: dict[Any, Mapping[str, Any]] = {}
-    for category in content.get("categories", []):
-        if not isinstance(category, dict) or not isinstance(category.get("id"), (int, str)):
-            raise UsageError(f"{path}: a category has no id")
-        if category["id"] in categories:
-            raise UsageError(f"{path}: category id {category['id']} is given twice")
-        categories[category["id"]] = category
 
-    images: dict[str, Mapping[str, Any]] = {}
-    for image in content["images"]:
+def _read_images(file: JsonFile, parts: Iterator[list[Any]]) -> tuple[Mapping[str, int], Sequence[tuple[int, int]]]:
+    """Ids, each with its place, and ``(height, width)``."""
+    ids: dict[str, int] = {}
+    sizes = []
+    for image in (entry for part in parts for entry in part):
         if not isinstance(image, dict) or not isinstance(image.get("id"), (int, str)):
-            raise UsageError(f"{path}: an image has no id")
+            raise UsageError(f"{file.path}: an image has no id")
         id = str(image["id"])
-        if id in images:
-            raise UsageError(f"{path}: image id {id} is given twice")
+        if id in ids:
+            raise UsageError(f"{file.path}: image id {id} is given twice")
         height, width = image.get("height"), image.get("width")
         if not (isinstance(height, int) and isinstance(width, int) and height > 0 and width > 0):
-            raise UsageError(f"{path}: image {id} needs height and width in pixels, has {height!r} and {width!r}")
+            raise UsageError(f"{file.path}: image {id} needs height and width in pixels, has {height!r} and {width!r}")
         if height * width > MAX_PIXELS:
-            raise UsageError(f"{path}: image {id} is given as {width} x {height}, more than {MAX_PIXELS} pixels")
-        images[id] = image
+            raise UsageError(f"{file.path}: image {id} is given as {width} x {height}, more than {MAX_PIXELS} pixels")
+        ids[id] = len(ids)
+        sizes.append((height, width))
+    return ids, sizes
 
-    annotations: dict[str, list[Annotation]] = {id: [] for id in images}
+
+def _read_annotations(
+    file: JsonFile, parts: Iterator[list[Any]], ids: Mapping[str, int], categories: Collection[Any]
+) -> tuple[np.ndarray[Any, np.dtype[np.int64]], np.ndarray[Any, np.dtype[np.bool_]]]:
+    """For each annotation the place of its image, and whether it declares a mask that is not crowd."""
+    owners: list[int] = []
+    counted: list[bool] = []
     seen: set[str] = set()
-    for annotation in content["annotations"]:
-        if not isinstance(annotation, Annotation) or annotation.id is None:
-            raise UsageError(f"{path}: an annotation has no 'id' or no 'image_id'")
-        if str(annotation.id) in seen:
-            raise UsageError(f"{path}: annotation id {annotation.id} is given twice")
-        seen.add(str(annotation.id))
-        if str(annotation.image_id) not in images:
-            raise UsageError(f"{path}: annotation {annotation.id} refers to image {annotation.image_id}, not listed")
-        if annotation.segmentation is None:
-            raise UsageError(f"{path}: annotation {annotation.id} has no 'segmentation'; a file of captions or boxes?")
-        if annotation.category_id is not None and not (
-            isinstance(annotation.category_id, (int, str)) and annotation.category_id in categories
-        ):
-            raise UsageError(
-                f"{path}: annotation {annotation.id} has category {annotation.category_id}, which is not listed"
-            )
-        annotations[str(annotation.image_id)].append(annotation)
-    return CocoFile(path, images, annotations, categories)
+    for annotation in (entry for part in parts for entry in part):
+        if not isinstance(annotation, dict) or annotation.get("id") is None or "image_id" not in annotation:
+            raise UsageError(f"{file.path}: an annotation has no 'id' or no 'image_id'")
+        id, image_id, category = str(annotation["id"]), str(annotation["image_id"]), annotation.get("category_id")
+        if id in seen:
+            raise UsageError(f"{file.path}: annotation id {id} is given twice")
+        seen.add(id)
+        if image_id not in ids:
+            raise UsageError(f"{file.path}: annotation {id} refers to image {image_id}, not listed")
+        segmentation = annotation.get("segmentation")
+        if segmentation is None:
+            raise UsageError(f"{file.path}: annotation {id} has no 'segmentation'; a file of captions or boxes?")
+        if category is not None and not (isinstance(category, (int, str)) and category in categories):
+            raise UsageError(f"{file.path}: annotation {id} has category {category}, which is not listed")
+        owners.append(ids[image_id])
+        counted.append(segmentation not in ([], [[]]) and not annotation.get("iscrowd", 0))
+    return np.array(owners, np.int64), np.array(counted, np.bool_)
 
 
-def _parse(path: Path) -> Any:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read ({error.strerror})") from None
-    if data.startswith(LFS_POINTER):
-        raise UsageError(f"{path}: a Git LFS pointer lies in the file's place; run `git lfs pull` in its repository")
-    try:
-        return json.loads(data, object_hook=_compact)
-    except json.JSONDecodeError as error:
-        raise UsageError(f"{path}: not JSON ({error.msg}, line {error.lineno} column {error.colno})") from None
-    except (UnicodeDecodeError, RecursionError, ValueError) as error:
-        raise UsageError(f"{path}: not JSON ({error})") from None
-
-
-def _compact(entry: dict[str, Any]) -> Any:
-    """Called by the JSON parser for each object as it closes: coordinates become arrays while the file is read,
-    because a list of Python floats takes four times the memory (104 MB of LVIS: a peak of 0.40 instead of 0.64 GB)."""
-    if "counts" in entry:
-        entry["counts"] = _as_array("q", entry["counts"])
-    elif "image_id" in entry:
-        segmentation, attributes, area = entry.get("segmentation"), entry.get("attributes"), entry.get("area")
-        if isinstance(segmentation, list):
-            segmentation = [_as_array("d", polygon) for polygon in segmentation]
-        return Annotation(
-            id=entry.get("id"),
-            image_id=entry["image_id"],
-            category_id=entry.get("category_id"),
-            crowd=bool(entry.get("iscrowd", 0)),
-            area=float(area) if isinstance(area, (int, float)) else None,
-            segmentation=segmentation,
-            attributes=attributes if isinstance(attributes, dict) else {},
-        )
-    return entry
-
-
-def _as_array(kind: str, values: Any) -> Any:
-    """The list as a typed array; unchanged if it is no list of such numbers, for :meth:`CocoFile.truth` to judge."""
-    if not isinstance(values, list):
-        return values
-    try:
-        return array(kind, values)
-    except (TypeError, OverflowError):
-        return values
+def _categories(file: JsonFile, place: np.ndarray[Any, np.dtype[np.int64]]) -> Mapping[Any, Mapping[str, Any]]:
+    categories: dict[Any, Mapping[str, Any]] = {}
+    (listed,) = file.values(place[None]) if len(place) else ([],)
+    for category in listed:
+        if not isinstance(category, dict) or not isinstance(category.get("id"), (int, str)):
+            raise UsageError(f"{file.path}: a category has no id")
+        if category["id"] in categories:
+            raise UsageError(f"{file.path}: category id {category['id']} is given twice")
+        categories[category["id"]] = category
+    return categories
 
 
 @dataclass(frozen=True, eq=False)
 class CocoReader:
     """A COCO-style file and its images, as a dataset plugin needs them.
 
-    ``find_image``: from an entry of ``images`` to the file that should hold it; None in its place means that there
-    are no images, and truth can still be read. ``missing_images``: see :data:`MISSING_IMAGES`. ``unpack``: what to
-    tell someone whose images are missing. ``prepare``: changes an image's ground truth after it was read.
+    ``find_image``: None means that there are no images, and truth can still be read. ``missing_images``: see
+    :data:`~sambench.readers.listing.MissingImages`. ``unpack``: what to tell someone whose images or labels are
+    missing. ``prepare``: changes an image's ground truth after it was read. ``by_name``: ids are the stems of the
+    file names, not the file's numbers. ``only_annotated``: images without a mask are left out and counted as
+    ``no_mask``. ``fill``: makes masks of polygons. ``read``: reads an image file, given its annotated ``(H, W)``.
     """
 
     annotations: Path
-    find_image: Callable[[Mapping[str, Any]], Path] | None
+    find_image: FindImage | None
     missing_images: str = "error"
     unpack: str = "check the image folder"
     prepare: Callable[[GroundTruth], GroundTruth] | None = None
+    by_name: bool = False
+    only_annotated: bool = False
+    fill: Fill = masks.from_polygons
+    read: Callable[[Path, tuple[int, int]], Image] = read_image
 
     def __post_init__(self) -> None:
-        if self.missing_images not in MISSING_IMAGES:
+        if self.missing_images not in get_args(MissingImages):
             raise UsageError(f"dataset.missing_images is 'error' or 'exclude', not {self.missing_images!r}")
 
     @cached_property
     def file(self) -> CocoFile:
+        if not self.annotations.exists():
+            raise UsageError(f"{self.annotations}: the labels are missing: {self.unpack}")
         return load(self.annotations)
 
     @property
     def excluded(self) -> Mapping[str, int]:
         """Images left out of the index, by rule."""
         missing = len(self._missing) if self.missing_images == "exclude" else 0
-        return {"missing_image": missing} if missing else {}
+        counts = {"no_mask": len(self._ids) - len(self._listed), "missing_image": missing}
+        return {rule: count for rule, count in counts.items() if count}
 
     def index(self) -> Sequence[IndexEntry]:
-        """Every image of the file, sorted by id. Raises UsageError if images are missing and not to be left out."""
+        """The images of the file, sorted by id. Raises UsageError if images are missing and not to be left out."""
         if self._missing and self.missing_images == "error":
-            first = self._paths[self._missing[0]]
+            first = next(iter(self._missing.values()))
+            if len(self._missing) == len(self._listed):
+                raise UsageError(
+                    f"{self.annotations}: the labels are there, the images are not (first: {first}): {self.unpack}"
+                )
             raise UsageError(
-                f"{len(self._missing)} of {len(self._paths)} images of {self.annotations} are missing; first: {first}; "
-                f"{self.unpack}, or leave them out with --set dataset.missing_images=exclude"
+                f"{len(self._missing)} of {len(self._listed)} images of {self.annotations} are missing; "
+                f"first: {first}; {self.unpack}, or leave them out with --set dataset.missing_images=exclude"
             )
-        gone = set(self._missing)
-        return [
-            IndexEntry(id, sum(not annotation.crowd for annotation in self.file.annotations[id]))
-            for id in sorted(self.file.images)
-            if id not in gone
-        ]
+        return [IndexEntry(id, self.file.n_masks(self._ids[id])) for id in self._listed if id not in self._missing]
 
     def load(self, id: str) -> Sample:
         """The sample of an id. Raises DataError if the file does not list it."""
-        if id not in self.file.images:
-            raise DataError(f"{self.annotations}: no image {id}")
-        image = self.file.images[id]
+        entry = self._entry(id)
+        size = self.file.size(self._ids[id])
         return Sample(
             id=id,
-            size=self.file.size(id),
-            read_image=partial(self._read_image, id),
+            size=size,
+            read_image=partial(self._read_image, id, size),
             read_truth=partial(self._read_truth, id),
-            attributes={key: image[key] for key in _SAMPLE_ATTRIBUTES if key in image},
+            attributes={key: entry[key] for key in _SAMPLE_ATTRIBUTES if key in entry},
         )
 
     def image_file(self, id: str) -> Path | None:
         """The file of an image, or the path where it should be; None if this dataset has no images."""
-        return self._paths.get(id)
+        if self.find_image is None:
+            return None
+        path = self.find_image(self._entry(id))
+        return path if path.exists() else path.parent / self._names(str(path.parent)).get(nfc(path.name), path.name)
 
-    def _read_image(self, id: str) -> Image:
+    def _entry(self, id: str) -> Mapping[str, Any]:
+        if id not in self._ids:
+            raise DataError(f"{self.annotations}: no image {id}")
+        return self.file.entry(self._ids[id])
+
+    def _read_image(self, id: str, size: tuple[int, int]) -> Image:
         path = self.image_file(id)
         if path is None:
             raise DataError(f"{self.annotations}: no image folder was given, so image {id} has no pixels to read")
-        return read_image(path, self.file.size(id))
+        return self.read(path, size)
 
     def _read_truth(self, id: str) -> GroundTruth:
-        truth = self.file.truth(id)
+        truth = self.file.truth(self._ids[id], self.fill)
         return truth if self.prepare is None else self.prepare(truth)
 
     @cached_property
-    def _paths(self) -> Mapping[str, Path]:
-        """Each image's path, under the name that it really has on disk (its Unicode form may differ)."""
-        if self.find_image is None:
-            return {}
-        return {id: self._on_disk(self.find_image(image)) for id, image in self.file.images.items()}
+    def _ids(self) -> Mapping[str, str]:
+        """By the id in the index, the id in the file."""
+        if not self.by_name:
+            return {id: id for id in self.file.ids}
+        found: dict[str, str] = {}
+        folded: dict[str, str] = {}
+        for id, entry in self.file.entries():
+            name = nfc(PurePosixPath(file_name(self.annotations, entry)).stem)
+            twin = folded.setdefault(name.casefold(), id)
+            if twin != id:
+                raise UsageError(
+                    f"{self.annotations}: images {twin} and {id} are both named {name} (or differ in letter case only)"
+                )
+            found[name] = id
+        return found
 
     @cached_property
-    def _missing(self) -> Sequence[str]:
-        return [id for id, path in sorted(self._paths.items()) if nfc(path.name) not in self._listing(path.parent)]
+    def _listed(self) -> Sequence[str]:
+        """The ids of the index, sorted, wherever their files are."""
+        return [id for id in sorted(self._ids) if not self.only_annotated or self.file.n_masks(self._ids[id])]
 
-    def _on_disk(self, path: Path) -> Path:
-        return path.parent / self._listing(path.parent).get(nfc(path.name), path.name)
+    @cached_property
+    def _missing(self) -> Mapping[str, Path]:
+        """Where the files of images should be that are not there, by the images' ids, sorted."""
+        if self.find_image is None:
+            return {}
+        listed = set(self._listed)
+        own = {id: name for name, id in self._ids.items()}
+        missing = {}
+        for id, entry in self.file.entries():
+            if own[id] in listed:
+                path = self.find_image(entry)
+                folder, name = os.path.split(path)
+                if nfc(name) not in self._names(folder):
+                    missing[own[id]] = path
+        return dict(sorted(missing.items()))
 
-    def _listing(self, folder: Path) -> Mapping[str, str]:
+    def _names(self, folder: str) -> Mapping[str, str]:
+        """The names in a folder as they really are on disk, by their composed form."""
         if folder not in self._listings:
-            names = list_folder(folder) if folder.is_dir() else []
+            names = list_folder(Path(folder)) if os.path.isdir(folder) else []
             self._listings[folder] = {nfc(name): name for name in names}
         return self._listings[folder]
 
     @cached_property
-    def _listings(self) -> dict[Path, Mapping[str, str]]:
+    def _listings(self) -> dict[str, Mapping[str, str]]:
         return {}
 
 
-class CocoDataset:
-    """The part of a dataset plugin that a :class:`CocoReader` answers. The plugin sets ``_reader`` when it is made."""
+@dataclass(frozen=True, eq=False)
+class CocoParts:
+    """Several files as one dataset. Their ids restart in each, so an image's id is ``PART:ID``."""
 
-    _reader: CocoReader
+    parts: Mapping[str, CocoReader]
+
+    @property
+    def excluded(self) -> Mapping[str, int]:
+        """As in :meth:`CocoReader.excluded`, added up."""
+        counts: dict[str, int] = {}
+        for part in self.parts.values():
+            for rule, count in part.excluded.items():
+                counts[rule] = counts.get(rule, 0) + count
+        return counts
+
+    def index(self) -> Sequence[IndexEntry]:
+        """As in :meth:`CocoReader.index`, of all parts together."""
+        entries = (
+            replace(entry, id=f"{name}:{entry.id}") for name, part in self.parts.items() for entry in part.index()
+        )
+        return sorted(entries, key=lambda entry: entry.id)
+
+    def load(self, id: str) -> Sample:
+        """As in :meth:`CocoReader.load`."""
+        part, own = self._split(id)
+        return replace(part.load(own), id=id)
+
+    def image_file(self, id: str) -> Path | None:
+        """As in :meth:`CocoReader.image_file`."""
+        part, own = self._split(id)
+        return part.image_file(own)
+
+    def _split(self, id: str) -> tuple[CocoReader, str]:
+        name, _, own = id.partition(":")
+        if name not in self.parts:
+            raise DataError(f"no image {id}: there is no part {name!r}, only {', '.join(self.parts)}")
+        return self.parts[name], own
+
+
+@dataclass(frozen=True)
+class CocoOptions:
+    """``missing_images``: ``error`` stops with their number; ``exclude`` leaves them out and counts them."""
+
+    missing_images: MissingImages = "error"
+
+
+class Reader(Protocol):
+    """What :class:`CocoReader` and :class:`CocoParts` have in common."""
+
+    @property
+    def excluded(self) -> Mapping[str, int]: ...
+
+    def index(self) -> Sequence[IndexEntry]: ...
+
+    def load(self, id: str) -> Sample: ...
+
+    def image_file(self, id: str) -> Path | None: ...
+
+
+class CocoDataset:
+    """The part of a dataset plugin that a reader answers. The plugin sets ``_reader`` when it is made."""
+
+    _reader: Reader
 
     @property
     def excluded(self) -> Mapping[str, int]:
@@ -339,3 +430,31 @@ class CocoDataset:
     def image_file(self, id: str) -> Path | None:
         """As in :meth:`CocoReader.image_file`."""
         return self._reader.image_file(id)
+
+
+def file_name(annotations: Path, entry: Mapping[str, Any]) -> str:
+    """``file_name`` of an entry of ``images``. Raises UsageError if it has none."""
+    name = entry.get("file_name")
+    if not isinstance(name, str) or not name:
+        raise UsageError(f"{annotations}: image {entry['id']} has no file_name")
+    return name
+
+
+def images_in(folder: Path, annotations: Path) -> FindImage:
+    """Finds images by ``file_name`` in a folder, whether or not the name repeats the folder's own (``images/1.png``
+    in ``images``)."""
+
+    def find_image(entry: Mapping[str, Any]) -> Path:
+        name = PurePosixPath(file_name(annotations, entry))
+        return folder.parent / name if name.parts[0] == folder.name else folder / name
+
+    return find_image
+
+
+def base_of(root: Path, folders: Collection[str], labels: Callable[[Path], bool], images: str) -> Path | None:
+    """Where a dataset lies: the first place (see :func:`sambench.readers.files.candidates`) of which ``labels`` says
+    that they are there; else the first below the data root that holds the folder ``images`` alone, so that opening it
+    can say what is missing."""
+    bases = candidates(root, folders)
+    bare = (base for base in bases if base != root and (base / images).is_dir())
+    return next(filter(labels, bases), None) or next(bare, None)

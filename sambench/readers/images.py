@@ -6,6 +6,7 @@ stay on one grid. Where the sizes disagree and a rotation is the reason, the err
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
 from collections.abc import Iterator
@@ -36,13 +37,31 @@ _EXIF_ORIENTATION = 0x0112
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, struct.error, zlib.error)
 
 
-def image_size(path: Path) -> tuple[int, int]:
+class InMemory(io.BytesIO):
+    """An image file that is not on disk as such, such as a member of an archive. ``where``: what messages call it."""
+
+    def __init__(self, where: str, data: bytes) -> None:
+        super().__init__(data)
+        self._where = where
+
+    def __str__(self) -> str:
+        return self._where
+
+    def open(self, mode: str = "rb") -> io.BytesIO:
+        """A reader of its own, as of a path."""
+        return io.BytesIO(self.getvalue())
+
+
+ImageFile = Path | InMemory
+
+
+def image_size(path: ImageFile) -> tuple[int, int]:
     """``(height, width)`` of an image file as stored, from its header alone. Raises DataError."""
     with _opened(path) as image:
         return (image.height, image.width)
 
 
-def read_image(path: Path, size: tuple[int, int] | None = None) -> Image:
+def read_image(path: ImageFile, size: tuple[int, int] | None = None) -> Image:
     """An image file as ``(H, W, 3)`` uint8 RGB, in stored orientation.
 
     Grey and 1-bit images get three equal channels, palettes are looked up, CMYK is converted, alpha is dropped
@@ -61,7 +80,7 @@ def read_image(path: Path, size: tuple[int, int] | None = None) -> Image:
         return np.array(image.convert("RGB"))
 
 
-def read_labels(path: Path, size: tuple[int, int] | None = None, *, first_channel: bool = False) -> NDArray[Any]:
+def read_labels(path: ImageFile, size: tuple[int, int] | None = None, *, first_channel: bool = False) -> NDArray[Any]:
     """A mask or label file as ``(H, W)`` of its stored integers (bool for 1-bit files); a palette's indices, not its
     colours.
 
@@ -85,8 +104,30 @@ def read_labels(path: Path, size: tuple[int, int] | None = None, *, first_channe
         return np.ascontiguousarray(colour[:, :, 0])
 
 
+def has_colours(path: ImageFile) -> bool:
+    """Whether an image file stores colours, by its header: a palette file stores indices. Raises DataError."""
+    with _opened(path) as image:
+        return image.mode.startswith("RGB")
+
+
+def read_codes(path: ImageFile, size: tuple[int, int] | None = None) -> NDArray[np.int32]:
+    """A file in which colours stand for numbers, as ``(H, W)`` of 65536 R + 256 G + B; alpha is dropped.
+
+    ``size``: the ``(height, width)`` of the image it belongs to. Raises DataError, as for :func:`read_image`.
+    """
+    with _opened(path) as image:
+        if size is not None:
+            _require_size(path, image, size, "its image")
+        rgb = np.asarray(image.convert("RGB"))
+        codes = rgb[:, :, 0].astype(np.int32)
+        for channel in (1, 2):
+            codes <<= 8
+            codes |= rgb[:, :, channel]
+        return codes
+
+
 @contextmanager
-def _opened(path: Path) -> Iterator[Pillow.Image]:
+def _opened(path: ImageFile) -> Iterator[Pillow.Image]:
     """The image with its header read; errors of the body that concern the file come out as DataError."""
     try:
         with Pillow.open(path) as image:
@@ -111,11 +152,11 @@ def _opened(path: Path) -> Iterator[Pillow.Image]:
         ) from None
 
 
-def _too_large(path: Path, detail: str) -> str:
+def _too_large(path: ImageFile, detail: str) -> str:
     return f"{path}: refused before decoding, larger than {MAX_PIXELS} pixels ({detail})"
 
 
-def _what_it_is(path: Path) -> str:
+def _what_it_is(path: ImageFile) -> str:
     with path.open("rb") as file:
         head = file.read(len(LFS_POINTER))
     if not head:
@@ -125,7 +166,7 @@ def _what_it_is(path: Path) -> str:
     return "not an image in a format that can be read"
 
 
-def _require_size(path: Path, image: Pillow.Image, size: tuple[int, int], whose: str) -> None:
+def _require_size(path: ImageFile, image: Pillow.Image, size: tuple[int, int], whose: str) -> None:
     if (image.height, image.width) == size:
         return
     line = f"{path}: the file is {image.height} x {image.width} pixels, {whose} {size[0]} x {size[1]} (height x width)"
