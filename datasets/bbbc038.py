@@ -12,7 +12,7 @@ from sambench.errors import DataError, UsageError
 from sambench.readers.files import candidates, files_by_stem, list_folder
 from sambench.readers.images import SUFFIXES, image_size, read_image
 from sambench.readers.mask_png import read_binary_masks
-from sambench.types import Card, IndexEntry, PaperUse, Sample, Split
+from sambench.types import Archive, Card, IndexEntry, PaperUse, Sample, Semantics, Split
 
 CARD = Card(
     name="bbbc038",
@@ -39,6 +39,20 @@ CARD = Card(
         "The original set has a few merged, shifted or missed nuclei; the paper names only 'Train', so it is used.",
         "The community-corrected tree has the same layout and is taken as it is.",
         "About 30,000 small files: keep them on a local disk.",
+        "stage1_test has no mask files; it is no split here.",
+    ),
+    archives=(
+        Archive(
+            "stage1_train.zip",
+            "images and masks",
+            into="stage1_train",
+            url="https://data.broadinstitute.org/bbbc/BBBC038/stage1_train.zip",
+            splits=("stage1_train",),
+        ),
+    ),
+    semantics=Semantics(
+        components="A file is one nucleus and one mask.",
+        overlaps=True,
     ),
 )
 
@@ -55,12 +69,12 @@ class BBBC038:
 
     def __init__(self, root: Path, split: str, options: Options) -> None:
         self.root, self.options = root, options
-        self._folder = root / split if (root / split).is_dir() else root
+        self._folder = next((at for at in _places(root, split) if at.is_dir()), root)
 
     @classmethod
     def locate(cls, root: Path, split: str, options: Options) -> Path | None:
         for base in candidates(root, CARD.folders):
-            if any((folder / "masks").is_dir() for at in (base / split, base) for folder in _id_folders(at)):
+            if any((folder / "masks").is_dir() for at in _places(base, split) for folder in _id_folders(at)):
                 return base
         return None
 
@@ -100,6 +114,11 @@ class BBBC038:
     @cached_property
     def _ids(self) -> Mapping[str, Path]:
         return {folder.name: folder for folder in sorted(_id_folders(self._folder))}
+
+
+def _places(base: Path, split: str) -> tuple[Path, ...]:
+    """Where the id folders may lie, as the zip was unpacked in a folder of its name, or not, and holds one, or not."""
+    return (base / split / split, base / split, base)
 
 
 def _id_folders(at: Path) -> Iterator[Path]:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from sambench.readers.coco_json import CocoDataset, CocoReader
+from sambench.readers.coco_json import CocoDataset, CocoOptions, CocoReader, images_in
 from sambench.readers.files import candidates
-from sambench.types import Card, Split
+from sambench.types import Archive, Card, Semantics, Split
 
 CARD = Card(
     name="coco",
@@ -26,6 +24,7 @@ CARD = Card(
     default_split="val2017",
     group="reference",
     tasks=frozenset({"single_point", "proposals", "instances", "text_to_mask"}),
+    published_as={"instances": "COCO val2017"},
     folders=("coco", "COCO", "coco2017"),
     gotchas=(
         "Crowd regions are not prompted; the single-point task leaves them out and counts them.",
@@ -33,36 +32,41 @@ CARD = Card(
         "The area field stems from polygons and differs a little from the mask's pixel count.",
     ),
     same_images_as=frozenset({"lvis"}),
+    archives=(
+        Archive("val2017.zip", "images", url="http://images.cocodataset.org/zips/val2017.zip"),
+        Archive(
+            "annotations_trainval2017.zip",
+            "annotations",
+            url="http://images.cocodataset.org/annotations/annotations_trainval2017.zip",
+        ),
+    ),
+    semantics=Semantics(
+        crowd="Regions of many objects (iscrowd 1).",
+        components="An object that others cut apart is one mask, in several polygons.",
+        overlaps=True,
+    ),
 )
 
 
 class Coco(CocoDataset):
     card: ClassVar[Card] = CARD
     arguments: ClassVar[tuple[str, ...]] = ()
+    Options = CocoOptions
 
-    @dataclass(frozen=True)
-    class Options:
-        """``missing_images``: ``error`` stops with their number; ``exclude`` leaves them out and counts them."""
-
-        missing_images: str = "error"
-
-    def __init__(self, root: Path, split: str, options: Options) -> None:
+    def __init__(self, root: Path, split: str, options: CocoOptions) -> None:
+        annotations = root / _labels(split)
         folder = next((at for at in (root / split, root / "images" / split) if at.is_dir()), root / split)
-
-        def find_image(entry: Mapping[str, Any]) -> Path:
-            return folder / str(entry.get("file_name"))
-
         self._reader = CocoReader(
-            _annotations(root, split), find_image, options.missing_images, f"unpack {split}.zip in {root}"
+            annotations, images_in(folder, annotations), options.missing_images, f"unpack {split}.zip in {root}"
         )
 
     @classmethod
-    def locate(cls, root: Path, split: str, options: Options) -> Path | None:
-        return next((base for base in candidates(root, CARD.folders) if _annotations(base, split).is_file()), None)
+    def locate(cls, root: Path, split: str, options: CocoOptions) -> Path | None:
+        return next((base for base in candidates(root, CARD.folders) if (base / _labels(split)).is_file()), None)
 
 
-def _annotations(base: Path, split: str) -> Path:
-    return base / "annotations" / f"instances_{split}.json"
+def _labels(split: str) -> str:
+    return f"annotations/instances_{split}.json"
 
 
 PLUGIN = Coco

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
-from sambench.readers.coco_json import CocoDataset, CocoReader
+from sambench.readers.coco_json import CocoDataset, CocoOptions, CocoReader
 from sambench.readers.files import candidates
-from sambench.types import Card, PaperUse, Split
+from sambench.types import Archive, Card, PaperUse, Semantics, Split
 
 CARD = Card(
     name="lvis",
@@ -33,6 +34,7 @@ CARD = Card(
     task_splits={"proposals": "v1_val", "instances": "v1_val"},
     group="sam23",
     tasks=frozenset({"single_point", "proposals", "instances", "text_to_mask"}),
+    published_as={"proposals": "LVIS v1 val", "instances": "LVIS v1 val"},
     folders=("lvis", "LVIS", "coco", "COCO", "coco2017"),
     paper=PaperUse("LVIS", "Validation (v0.5)", 945, 9642),
     gotchas=(
@@ -41,6 +43,30 @@ CARD = Card(
         "Annotation is federated: an object that is not annotated may be there all the same.",
     ),
     same_images_as=frozenset({"coco"}),
+    archives=(
+        Archive(
+            "lvis_v0.5_val.json.zip",
+            "annotations of v0.5",
+            into="annotations",
+            url="https://s3-us-west-2.amazonaws.com/dl.fbaipublicfiles.com/LVIS/lvis_v0.5_val.json.zip",
+            splits=("v0.5_val",),
+        ),
+        Archive(
+            "lvis_v1_val.json.zip",
+            "annotations of v1",
+            into="annotations",
+            url="https://s3-us-west-2.amazonaws.com/dl.fbaipublicfiles.com/LVIS/lvis_v1_val.json.zip",
+            splits=("v1_val",),
+        ),
+        Archive("val2017.zip", "COCO's images", url="http://images.cocodataset.org/zips/val2017.zip"),
+        Archive(
+            "train2017.zip",
+            "COCO's images",
+            url="http://images.cocodataset.org/zips/train2017.zip",
+            splits=("v1_val",),
+        ),
+    ),
+    semantics=Semantics(components="An object that others cut apart is one mask, in several polygons.", overlaps=True),
 )
 
 
@@ -49,20 +75,23 @@ class Lvis(CocoDataset):
     arguments: ClassVar[tuple[str, ...]] = ()
 
     @dataclass(frozen=True)
-    class Options:
+    class Options(CocoOptions):
         """``annotations``: a file, absolute or in one of the usual folders, to read in place of the split's own.
         ``missing_images``: ``error`` stops with their number; ``exclude`` leaves them out and counts them."""
 
         annotations: str = ""
-        missing_images: str = "error"
 
     def __init__(self, root: Path, split: str, options: Options) -> None:
         file = _annotations(root, split, options.annotations)
         places = [at for base in (root, root / "coco", root.parent / "coco") for at in (base, base / "images")]
 
+        @cache
+        def place_of(folder: str) -> Path:
+            return next((at / folder for at in places if (at / folder).is_dir()), root / folder)
+
         def find_image(entry: Mapping[str, Any]) -> Path:
             folder, name = _folder_and_name(entry)
-            return next((at / folder / name for at in places if (at / folder).is_dir()), root / folder / name)
+            return place_of(folder) / name
 
         needed = "val2017.zip" if split == "v0.5_val" else "val2017.zip and train2017.zip"
         self._reader = CocoReader(

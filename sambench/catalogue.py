@@ -4,24 +4,45 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sambench import options, plugins
+from sambench import datachecks, options, plugins
 from sambench.errors import UsageError
 from sambench.models import zoo
+from sambench.types import Card
 
 
 def rows(kind: str, plugin_folders: Sequence[Path]) -> list[dict[str, str]]:
-    """``{"name", "summary"}`` of every task, dataset or model."""
+    """``{"name", "summary"}`` of every task or model."""
     _add(plugin_folders)
     if kind == "models":
         return [{"name": n, "summary": zoo.ZOO[n].summary if n in zoo.ZOO else "entry point"} for n in zoo.names()]
-    if kind == "tasks":
-        return [{"name": n, "summary": _first_line(plugins.load("tasks", n))} for n in plugins.names("tasks")]
-    cards = [plugins.load("datasets", n).card for n in plugins.names("datasets")]
-    return [{"name": c.name, "summary": f"{c.title} [{c.group}, {c.kind}]"} for c in cards]
+    return [{"name": n, "summary": _first_line(plugins.load("tasks", n))} for n in plugins.names("tasks")]
+
+
+def datasets(data_root: Path, plugin_folders: Sequence[Path]) -> Iterator[dict[str, Any]]:
+    """Every dataset with what is there of its default split: see :class:`datachecks.Presence`. One after the other,
+    because an index of a large dataset takes its time."""
+    _add(plugin_folders)
+    for name in plugins.names("datasets"):
+        plugin = plugins.load("datasets", name)
+        card: Card = plugin.card
+        there = datachecks.presence(plugin, data_root, card.default_split, plugin.Options())
+        yield {
+            "name": card.name,
+            "title": card.title,
+            "group": card.group,
+            "kind": card.kind,
+            "split": card.default_split,
+            "status": there.state,
+            "root": None if there.root is None else str(there.root),
+            "images": there.images,
+            "masks": there.masks,
+            "detail": there.detail,
+            "paper": None if card.paper is None else dataclasses.asdict(card.paper),
+        }
 
 
 def card(kind: str, name: str, plugin_folders: Sequence[Path]) -> dict[str, Any]:
@@ -43,7 +64,10 @@ def card(kind: str, name: str, plugin_folders: Sequence[Path]) -> dict[str, Any]
             "options": _options(task.Options),
         }
     dataset = plugins.load("datasets", name)
-    return {**_plain(dataclasses.asdict(dataset.card)), "options": _options(dataset.Options)}
+    known = _plain(dataclasses.asdict(dataset.card))
+    if known["paper"] is not None:
+        known["paper"] = {"section": "Segment Anything, Table 7", **known["paper"]}
+    return {**known, "options": _options(dataset.Options)}
 
 
 def text(card: Mapping[str, Any]) -> str:
@@ -54,9 +78,13 @@ def text(card: Mapping[str, Any]) -> str:
 def _lines(value: Mapping[str, Any], indent: str) -> list[str]:
     lines = []
     for key, item in value.items():
-        if item in (None, "", [], {}):
+        if item in (None, "", [], {}) or item is False:
             continue
-        if isinstance(item, Mapping):
+        if isinstance(item, list) and any(isinstance(part, Mapping) for part in item):
+            for part in item:
+                first, *more = _lines(part, indent + "    ")
+                lines += [f"{indent}{key}:"] * (part is item[0]) + [f"{indent}  - {first.strip()}", *more]
+        elif isinstance(item, Mapping):
             lines += [f"{indent}{key}:", *_lines(item, indent + "  ")]
         elif isinstance(item, str) and "\n" in item:
             lines += [f"{indent}{key}:", *(f"{indent}  {line}" for line in item.strip("\n").splitlines())]
@@ -69,10 +97,11 @@ def _lines(value: Mapping[str, Any], indent: str) -> list[str]:
 
 def _options(cls: type) -> dict[str, Any]:
     documented = {"about": inspect.getdoc(cls)} if dataclasses.fields(cls) else {}
-    return {**documented, **options.as_dict(cls())} if _all_default(cls) else documented
+    return {**documented, **options.as_dict(cls())} if has_defaults(cls) else documented
 
 
-def _all_default(cls: type) -> bool:
+def has_defaults(cls: type) -> bool:
+    """Whether the options can be made without a value: a task or model may ask for some."""
     return all(f.default is not dataclasses.MISSING for f in dataclasses.fields(cls))
 
 

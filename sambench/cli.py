@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from sambench.evaluate import Missing, Settings
 
 INTERRUPTED = 130
+SUBSETS = "paper|full|N|file:PATH"
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
@@ -55,15 +56,21 @@ def out_flag(function: _Function) -> _Function:
     return flag("--out", type=Path, default=Path("runs"), show_default=True, help="Folder of the runs.")(function)
 
 
+def data_root_flag(function: _Function) -> _Function:
+    text = "Folder that holds the datasets, or is one. Default: the user's data folder."
+    return flag("--data-root", type=Path, help=text)(function)
+
+
+def plugins_flag(function: _Function) -> _Function:
+    text = "Folder with your own tasks/ and datasets/. Repeatable."
+    return flag("--plugins", "plugin_folders", multiple=True, type=Path, help=text)(function)
+
+
 def data_flags(function: _Function) -> _Function:
     """What finds a dataset."""
     for decorate in reversed(
         [
-            flag(
-                "--data-root",
-                type=Path,
-                help="Folder that holds the datasets, or is one. Default: the user's data folder.",
-            ),
+            data_root_flag,
             flag("--split", help="Split of the dataset. Default: the paper's."),
             flag(
                 "--set",
@@ -72,13 +79,7 @@ def data_flags(function: _Function) -> _Function:
                 metavar="OWNER.KEY=VALUE",
                 help="Option of the task, dataset or model, e.g. task.first_click=random. Repeatable.",
             ),
-            flag(
-                "--plugins",
-                "plugin_folders",
-                multiple=True,
-                type=Path,
-                help="Folder with your own tasks/ and datasets/. Repeatable.",
-            ),
+            plugins_flag,
         ]
     ):
         function = decorate(function)
@@ -120,8 +121,8 @@ def cli() -> None:
     "--subset",
     default="paper",
     show_default=True,
-    metavar="paper|full|N",
-    help="Images that are evaluated: the paper's rule (about 10k masks), all, or N.",
+    metavar=SUBSETS,
+    help="Images that are evaluated: the paper's rule (about 10k masks), all, N, or those of a `data lock` file.",
 )
 @flag(
     "--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]), help="Where models run."
@@ -178,32 +179,47 @@ def run(dry_run: bool, as_json: bool, sweeps: Sequence[str], **arguments: Any) -
         click.echo(json.dumps([json.loads((p / "summary.json").read_text("utf-8")) for p in paths], indent=1))
     else:
         _echo_table(paths)
+        _echo_macro_means(settings.datasets, paths)
         _echo_missing(plans[0].missing)
         click.echo(f"\nreport: {report_path}")
     return 0 if complete else 1
 
 
 @cli.command()
-@flag("--task", "-t", required=True, help="Task the masks answer.")
+@flag("--task", "-t", required=True, help="Task the predictions answer.")
 @flag("--dataset", "-d", required=True, help="Dataset with the ground truth; its images are not needed.")
 @flag(
     "--predictions",
     required=True,
     type=Path,
-    help="JSON list of {image_id, annotation_id, segmentation: RLE, score}, one or more for each annotation.",
+    help="single_point: JSON list of {image_id, annotation_id, segmentation: RLE, score}, one or more for each "
+    "annotation. edges: folder of PNG or .npy edge maps named by image id. See docs/tasks/.",
 )
-@flag("--name", help="What to call the model. Default: the name of the file.")
+@flag("--no-nms", is_flag=True, help="Edge maps are thinned already (the same as --set task.edge_nms=false).")
+@flag("--name", help="What to call the model. Default: the name of the file or folder.")
 @data_flags
 @out_flag
-@flag("--subset", default="full", show_default=True, metavar="paper|full|N", help="Images that are scored.")
+@flag("--subset", default="full", show_default=True, metavar=SUBSETS, help="Images that are scored.")
 @flag("--seed", type=int, default=0, show_default=True, help="Seed of the bootstrap.")
 @flag("--fresh", is_flag=True, help="Throw away what a run already has, and start again.")
 @flag("--json", "as_json", is_flag=True, help="Summary as JSON on stdout instead of a table.")
-def score(task: str, dataset: str, predictions: Path, name: str | None, as_json: bool, **arguments: Any) -> int:
-    """Score masks that were predicted elsewhere."""
+def score(
+    task: str,
+    dataset: str,
+    predictions: Path,
+    no_nms: bool,
+    name: str | None,
+    as_json: bool,
+    assignments: Sequence[str],
+    **arguments: Any,
+) -> int:
+    """Score what was predicted elsewhere."""
     from sambench import score as scoring
     from sambench.progress import RunProgress
 
+    if no_nms:
+        assignments = [*assignments, "task.edge_nms=false"]
+    arguments["assignments"] = assignments
     settings = _settings(tasks=(task,), datasets=(dataset,), models=(), **arguments)
     path, summary = scoring.score(settings, predictions, name, RunProgress)
     if not summary["complete"]:
@@ -234,12 +250,16 @@ def report(runs: Sequence[Path], out: Path, as_json: bool) -> int:
 
 @cli.command("list")
 @click.argument("kind", type=click.Choice(["tasks", "datasets", "models"]))
-@flag("--plugins", "plugin_folders", multiple=True, type=Path, help="Folder with your own tasks/ and datasets/.")
+@data_root_flag
+@plugins_flag
 @flag("--json", "as_json", is_flag=True, help="As JSON.")
-def list_(kind: str, plugin_folders: Sequence[Path], as_json: bool) -> int:
-    """Print the tasks, datasets or models that can be named."""
+def list_(kind: str, data_root: Path | None, plugin_folders: Sequence[Path], as_json: bool) -> int:
+    """Print the tasks, datasets or models that can be named; of datasets also whether they are there."""
     from sambench import catalogue
 
+    if kind == "datasets":
+        _list_datasets(data_root or _default_data_root(), plugin_folders, as_json)
+        return 0
     rows = catalogue.rows(kind, plugin_folders)
     if as_json:
         click.echo(json.dumps(rows, indent=1, ensure_ascii=False))
@@ -250,10 +270,25 @@ def list_(kind: str, plugin_folders: Sequence[Path], as_json: bool) -> int:
     return 0
 
 
+def _list_datasets(data_root: Path, plugin_folders: Sequence[Path], as_json: bool) -> None:
+    from sambench import catalogue
+
+    rows = catalogue.datasets(data_root, plugin_folders)
+    if as_json:
+        click.echo(json.dumps(list(rows), indent=1, ensure_ascii=False))
+        return
+    click.echo(f"at {data_root}:")
+    for row in rows:
+        counts = "" if row["images"] is None else f", {row['images']} images, {row['masks']} masks"
+        click.echo(f"{row['name']:<14} {row['status']:<10}  {row['title']} [{row['group']}, {row['kind']}{counts}]")
+        if row["detail"]:
+            click.echo(f"{'':<14} {'':<10}  -> {row['detail']}")
+
+
 @cli.command()
 @click.argument("kind", type=click.Choice(["task", "dataset", "model"]))
 @click.argument("name")
-@flag("--plugins", "plugin_folders", multiple=True, type=Path, help="Folder with your own tasks/ and datasets/.")
+@plugins_flag
 @flag("--json", "as_json", is_flag=True, help="As JSON.")
 def show(kind: str, name: str, plugin_folders: Sequence[Path], as_json: bool) -> int:
     """Print all that is known about one task, dataset or model: its card, its options."""
@@ -266,7 +301,41 @@ def show(kind: str, name: str, plugin_folders: Sequence[Path], as_json: bool) ->
 
 @cli.group()
 def data() -> None:
-    """Look at datasets on disk."""
+    """Get datasets, and look at those on disk."""
+
+
+@data.command("get")
+@click.argument("name")
+@data_flags
+@flag("--keep-archives", is_flag=True, help="Keep what was downloaded after it is unpacked.")
+@flag("--yes", is_flag=True, help="Do not ask. Without a terminal nothing is asked anyway.")
+@flag("--dry-run", is_flag=True, help="Say what would be downloaded and where it would go, and stop.")
+def data_get(name: str, keep_archives: bool, yes: bool, dry_run: bool, **arguments: Any) -> int:
+    """Download and unpack a dataset, or say how to get it. Repeating the command goes on where it stopped."""
+    from sambench import datachecks, downloads
+    from sambench.progress import ByteProgress
+
+    plugin, split, options, data_root = _choose_one(name, **arguments)
+    card = plugin.card
+    there = datachecks.presence(plugin, data_root, split, options)
+    if there.state in ("made", "yours", "present"):
+        click.echo(f"{card.name}: nothing to get: " + (f"complete at {there.root}" if there.root else card.access))
+        return 0
+    plan = downloads.make_plan(card, split, data_root)
+    click.echo(f"{card.title} ({card.url})\nlicence: {card.licence}\nplease cite: {card.citation}\n{plan.text()}")
+    todo = plan.todo("here", "download")
+    if todo and not dry_run:
+        if sys.stdin.isatty() and not yes:
+            click.confirm("go on?", default=True, abort=True)
+        downloads.carry_out(plan, ByteProgress(), lambda line: click.echo(line, err=True), keep_archives=keep_archives)
+    if plan.todo("by hand") or not plan.items:
+        click.echo("\nThe rest cannot be downloaded without you:" if todo else "\nTo get it:")
+        for number, step in enumerate(downloads.steps(plan), 1):
+            click.echo(f"  {number}. {step}")
+        return 0 if dry_run else 1
+    if not dry_run:
+        click.echo(f"{card.name} is in {plan.folder}; see whether it is whole: {downloads.check_command(plan)}")
+    return 0
 
 
 @data.command("check")
@@ -276,10 +345,10 @@ def data() -> None:
 @flag("--json", "as_json", is_flag=True, help="As JSON.")
 def data_check(name: str, deep: bool, as_json: bool, **arguments: Any) -> int:
     """Verify a dataset's files against its card."""
-    from sambench import datatools
+    from sambench import datachecks
 
-    found = _find_one(name, **arguments)
-    checked = datatools.check(found.plugin, found.root, found.split, found.options, deep=deep)
+    plugin, split, options, data_root = _choose_one(name, **arguments)
+    checked = datachecks.check(plugin, data_root, split, options, deep=deep)
     click.echo(json.dumps(checked.as_dict(), indent=1, ensure_ascii=False) if as_json else checked.text())
     return 0 if checked.passed else 1
 
@@ -288,20 +357,39 @@ def data_check(name: str, deep: bool, as_json: bool, **arguments: Any) -> int:
 @click.argument("name")
 @data_flags
 @flag("--limit", type=click.IntRange(1), help="Only the first N images of the subset.")
-@flag("--subset", default="paper", show_default=True, metavar="paper|full|N", help="Images that are looked at.")
+@flag("--subset", default="paper", show_default=True, metavar=SUBSETS, help="Images that are looked at.")
 @flag("--out", type=Path, default=Path("."), help="Folder for the picture.", show_default=True)
 @flag("--json", "as_json", is_flag=True, help="As JSON.")
 def data_stats(name: str, limit: int | None, subset: str, out: Path, as_json: bool, **arguments: Any) -> int:
     """Count a dataset's masks; draw sizes, concavity and a heat map of centres."""
-    from sambench import datatools, sampling
+    from sambench import datastats, subsets
 
     found = _find_one(name, **arguments)
     dataset = found.open()
-    ids = [e.id for e in sampling.draw(dataset.index(), subset)][:limit]
-    stats = datatools.stats(dataset, ids)
-    picture = datatools.draw(stats, out / f"{found.card.name}_stats.png")
+    drawn, _ = subsets.draw(dataset.index(), subset, found.card.name, found.split)
+    stats = datastats.stats(dataset, [entry.id for entry in drawn][:limit])
+    picture = datastats.draw(stats, out / f"{found.card.name}_stats.png")
     click.echo(json.dumps(stats.as_dict(), indent=1, ensure_ascii=False) if as_json else stats.text())
     click.echo(f"picture: {picture}", err=as_json)
+    return 0
+
+
+@data.command("lock")
+@click.argument("name")
+@data_flags
+@flag("--subset", default="paper", show_default=True, metavar="paper|full|N", help="Rule by which images are drawn.")
+@flag("--out", type=Path, help="File to write. Default: DATASET-SPLIT-SUBSET.json here.")
+def data_lock(name: str, subset: str, out: Path | None, **arguments: Any) -> int:
+    """Write the drawn image ids with their digest to a file: to share, to cite, for --subset file:PATH."""
+    from sambench import subsets
+    from sambench.files import write_json
+
+    found = _find_one(name, **arguments)
+    locked = subsets.lock(found.card, found.split, found.changed_options, found.open().index(), subset)
+    path = out or Path(f"{found.card.name}-{found.split}-{subset}.json")
+    write_json(path, locked.as_dict())
+    click.echo(f"{locked.images} of {locked.of_images} images, {locked.masks} of {locked.of_masks} masks -> {path}")
+    click.echo(f"digest {locked.digest}")
     return 0
 
 
@@ -355,10 +443,28 @@ def _default_data_root() -> Path:
     return Path(platformdirs.user_data_dir("sambench")) / "datasets"
 
 
-def _find_one(name: str, **arguments: Any) -> Any:
-    from sambench import evaluate, options
+def _choose_one(name: str, **arguments: Any) -> tuple[Any, str, Any, Path]:
+    """Plugin, split, options and data root of one dataset, there or not."""
+    from sambench import evaluate, options, plugins
 
     settings = _settings(tasks=(), datasets=(name,), models=(), **arguments)
+    for folder in settings.plugin_folders:
+        plugins.add_folder(folder)
+    values = options.parse_assignments(settings.assignments, evaluate.SET_OWNERS)
+    requests = plugins.parse_datasets(settings.datasets)
+    if len(requests) != 1 or requests[0].name in evaluate.COLLECTIONS:
+        raise UsageError(f"name one dataset, not {name!r}")
+    plugin = plugins.load("datasets", requests[0].name)
+    split, built = evaluate.choose(plugin, requests[0].arguments, settings, None, values["dataset"])
+    return plugin, split, built, settings.data_root
+
+
+def _find_one(name: str, **arguments: Any) -> Any:
+    from sambench import evaluate, options, plugins
+
+    settings = _settings(tasks=(), datasets=(name,), models=(), **arguments)
+    for folder in settings.plugin_folders:
+        plugins.add_folder(folder)
     values = options.parse_assignments(settings.assignments, evaluate.SET_OWNERS)
     found, _ = evaluate.find_datasets(settings, None, values["dataset"])
     if len(found) != 1:
@@ -378,6 +484,15 @@ def _echo_table(paths: Sequence[Path]) -> None:
     click.echo(console_table(load_summaries(paths)))
 
 
+def _echo_macro_means(asked: Sequence[str], paths: Sequence[Path]) -> None:
+    from sambench.macro import macro_means
+    from sambench.reporting import load_summaries
+
+    lines = macro_means(asked, load_summaries(paths))
+    if lines:
+        click.echo("\n" + "\n".join(lines))
+
+
 def _echo_missing(missing: Sequence[Missing]) -> None:
     if missing:
         click.echo("\nnot present, not evaluated:")
@@ -391,9 +506,12 @@ def _echo_missing(missing: Sequence[Missing]) -> None:
 
 def _explain_incomplete(path: Path, summary: dict[str, Any], settings: Settings) -> None:
     if summary["n_failed"]:
+        from sambench.run import failures
+
+        first = next(iter(failures(path)))
         click.echo(
-            f"{path}: {summary['n_failed']} of {summary['n_expected']} images could not be evaluated, "
-            f"see {path / 'errors.jsonl'}; the same command tries just them again",
+            f"{path}: {summary['n_failed']} of {summary['n_expected']} images could not be evaluated (first: image "
+            f"{first.id}: {first.error}), see {path / 'errors.jsonl'}; the same command tries just them again",
             err=True,
         )
     elif settings.limit is not None:

@@ -7,11 +7,14 @@ the pixel farthest from the boundary of the error region.
 
 from __future__ import annotations
 
+import itertools
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -22,13 +25,20 @@ from sambench.errors import DataError
 from sambench.metrics import iou as metric
 from sambench.metrics.stats import metric_of, metrics_by
 from sambench.prompts import Click, next_click, random_first_click
-from sambench.types import Context, Instance, Mask, Measured, Metric, Prompts, Sample, Scores, View
+from sambench.readers import mask_results
+from sambench.types import Context, Instance, Mask, Measured, Metric, Predictions, Prompts, Sample, Scores, View
 
 GROUP = 64
 """Instances of one image that go through the clicks together: bounds the memory that their masks take."""
 
 SMALL, LARGE = 32**2, 96**2
 """COCO's size bins in pixels of mask area: small below the first, large above the second (cocoeval.py)."""
+
+FEW_VALUES = 12
+"""An attribute of at most so many different values is a cut of its own accord (COCO has 12 supercategories)."""
+
+ATTRIBUTE_METRICS = ("miou", "miou@3")
+"""What is broken down by attributes: 1 and 3 points, as in Tables 2 and 6 of the paper."""
 
 
 @dataclass
@@ -57,6 +67,7 @@ class SinglePoint:
         """``clicks``: numbers of clicks that are reported (§D.1). ``first_click``: ``centre``, or ``random``, which
         changes only the first click (Fig. 9d; OQ-11). ``feed_mask``: give the previous logits back from the second
         click on; ``later_multimask``: read three masks there instead of one (OQ-3). ``min_area``: pixels (OQ-2).
+        ``by``: the attributes of instances that results are broken down by; empty: those with few different values.
         """
 
         clicks: tuple[int, ...] = (1, 2, 3, 5, 9)
@@ -64,12 +75,15 @@ class SinglePoint:
         feed_mask: bool = True
         later_multimask: bool = False
         min_area: int = 1
+        by: tuple[str, ...] = ()
 
         def __post_init__(self) -> None:
             if not self.clicks or list(self.clicks) != sorted(set(self.clicks)) or self.clicks[0] != 1:
                 raise ValueError(f"task.clicks={','.join(map(str, self.clicks))}: rising numbers that begin with 1")
             if self.min_area < 1:
                 raise ValueError(f"task.min_area={self.min_area}: at least 1 pixel")
+            if any(not name or name != name.strip() for name in self.by):
+                raise ValueError(f"task.by={','.join(self.by)}: names of attributes, with commas and no spaces between")
 
     def __init__(self, options: Options) -> None:
         self.options = options
@@ -87,6 +101,7 @@ class SinglePoint:
                 ("width", pa.int32()),
                 ("area", pa.int64()),
                 ("annotated_area", pa.float64()),
+                ("attributes", pa.map_(pa.string(), pa.string())),
                 ("clicks", pa.list_(click)),
                 ("chosen", pa.int8()),
                 ("iou", pa.list_(pa.float64())),
@@ -186,6 +201,9 @@ class SinglePoint:
             return random_first_click(state.target, context.seed, key, sample.truth.void)
         return next_click(state.target, state.predicted, state.clicks, sample.truth.void)
 
+    def read_predictions(self, path: Path) -> Predictions:
+        return mask_results.read_predictions(path)
+
     def score(self, sample: Sample, answers: Mapping[str, Sequence[tuple[Mask, float]]], context: Context) -> Measured:
         instances, excluded = self._instances(sample)
         rows = []
@@ -237,6 +255,7 @@ class SinglePoint:
             "width": sample.size[1],
             "area": instance.mask.area,
             "annotated_area": instance.annotated_area,
+            "attributes": _scalars(instance.attributes),
             "clicks": [{"x": c.x, "y": c.y, "positive": c.positive} for c in state.clicks],
             "chosen": state.chosen,
             "iou": state.ious,
@@ -264,7 +283,34 @@ class SinglePoint:
                     if class_:
                         breakdowns["class"].setdefault(class_, {})[name] = metric_
         breakdowns["size"] = {s: breakdowns["size"][s] for s in ("small", "medium", "large") if s in breakdowns["size"]}
-        return Scores(metrics, breakdowns, len(images))
+        return Scores(
+            metrics,
+            {**breakdowns, **self._by_attributes(records, images, context)},
+            len(images),
+            headlines=("oracle_miou",),
+        )
+
+    def _by_attributes(
+        self, records: pa.Table, images: Sequence[str], context: Context
+    ) -> dict[str, dict[str, dict[str, Metric]]]:
+        """For each attribute two cuts: by its values, and the pairs of values whose 95 % intervals do not overlap."""
+        attributes = [dict(pairs) for pairs in records.column("attributes").to_pylist()]
+        known = sorted({name for one in attributes for name in one})
+        cuts: dict[str, dict[str, dict[str, Metric]]] = {}
+        for name in self.options.by or [n for n in known if _is_cut({one[n] for one in attributes if n in one})]:
+            rows = [row for row, one in enumerate(attributes) if name in one]
+            values_of_attribute = [attributes[row][name] for row in rows]
+            images_there = [images[row] for row in rows]
+            groups: dict[str, dict[str, Metric]] = {}
+            for metric_name, values in self._values(records):
+                if metric_name in ATTRIBUTE_METRICS:
+                    by_value = metrics_by(values[rows], values_of_attribute, images_there, context.seed)
+                    for value, metric_ in by_value.items():
+                        groups.setdefault(value, {})[metric_name] = metric_
+            cut = f"{name} (attribute)" if name in ("size", "class") else name
+            cuts[cut] = groups
+            cuts[f"{cut}: intervals apart"] = _apart(groups)
+        return cuts
 
     def _values(self, records: pa.Table) -> Iterator[tuple[str, NDArray[np.float64]]]:
         """Each metric's value for each record. Masks scored from stored predictions know one answer, not nine."""
@@ -277,6 +323,45 @@ class SinglePoint:
             if n <= known:
                 yield "miou" if n == 1 else f"miou@{n}", flat[starts + n - 1]
         yield "oracle_miou", records.column("oracle_iou").to_numpy()
+
+
+def _scalars(attributes: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The attributes that are one value, as text, by name. Truth values are ``true`` and ``false``; NaN is no value."""
+    found = []
+    for name, value in sorted(attributes.items()):
+        plain = value.item() if isinstance(value, np.generic) else value
+        if isinstance(plain, bool):
+            found.append((name, str(plain).lower()))
+        elif isinstance(plain, (str, int)) or (isinstance(plain, float) and not math.isnan(plain)):
+            found.append((name, str(plain)))
+    return found
+
+
+def _is_cut(values: set[str]) -> bool:
+    """Whether an attribute of these values is broken down by unasked: few, and names rather than numbers."""
+    return 1 < len(values) <= FEW_VALUES and not all(_is_number(value) for value in values)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _apart(groups: Mapping[str, Mapping[str, Metric]]) -> dict[str, dict[str, Metric]]:
+    """Pairs of groups with the metrics whose normal 95 % intervals do not overlap, which the paper takes for a
+    difference (§6, §C; protocol §8.3): how much the first lies above the second."""
+    pairs: dict[str, dict[str, Metric]] = {}
+    for (first, ours), (second, theirs) in itertools.combinations(sorted(groups.items()), 2):
+        for name, a in ours.items():
+            b = theirs[name]
+            if a.value is None or b.value is None or a.ci95 is None or b.ci95 is None:
+                continue
+            if a.ci95[1] < b.ci95[0] or b.ci95[1] < a.ci95[0]:
+                pairs.setdefault(f"{first} vs {second}", {})[name] = Metric(a.value - b.value, a.n + b.n)
+    return pairs
 
 
 PLUGIN = SinglePoint

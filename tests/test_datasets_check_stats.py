@@ -11,7 +11,8 @@ import pytest
 from fixtures.tiny_datasets import coco, coco_content, photo, png_header, polygon_annotation, save, square
 from PIL import Image
 
-from sambench.datatools import CheckReport, Stats, check, concavity, draw, stats
+from sambench.datachecks import CheckReport, check
+from sambench.datastats import Stats, concavity, draw, stats
 from sambench.errors import UsageError
 from sambench.suite.datasets.bbbc038 import PLUGIN as Bbbc038
 from sambench.suite.datasets.coco import PLUGIN as Coco
@@ -69,7 +70,7 @@ def test_counts_against_the_card(tmp_path: Path, real_data: Path) -> None:
 )
 def test_nearly_complete_is_a_warning(found: int, status: str) -> None:
     # 2 % of 670 is 13.4: 657 still warns, 656 fails.
-    from sambench.datatools import _counts
+    from sambench.datachecks import _counts
     from sambench.types import IndexEntry, Split
 
     index = [IndexEntry(str(k), 1) for k in range(found)]
@@ -105,7 +106,7 @@ def test_headers_are_read_without_deep(tmp_path: Path) -> None:
 
 def test_deep_finds_a_cut_image(tmp_path: Path) -> None:
     options = pngs(tmp_path)
-    path = tmp_path / "images" / "a.png"
+    path = tmp_path / "images" / "b.png"
     content = path.read_bytes()
     path.write_bytes(content[: len(content) * 3 // 4])
     assert check(MaskPngs, tmp_path, "all", options).passed
@@ -113,7 +114,7 @@ def test_deep_finds_a_cut_image(tmp_path: Path) -> None:
     assert not report.passed
     ((status, detail),) = rows(report, "image pixels")
     assert status == "fail"
-    assert "a.png: damaged or truncated" in detail
+    assert "b.png: damaged or truncated" in detail
 
 
 def test_deep_finds_masks_that_do_not_fit_empty_ones_and_copies(tmp_path: Path) -> None:

@@ -135,7 +135,7 @@ def test_coco_layouts(tmp_path: Path, images: str) -> None:
         assert totals(dataset) == (2, 2)
         assert decoded(dataset) == (1, 1)
         assert dataset.load("9").image.shape == (16, 16, 3)
-    assert Coco.locate(tmp_path / "coco" / "annotations", "val2017", Coco.Options()) is None
+    assert Coco.locate(tmp_path / "coco" / "annotations", "val2017", Coco.Options()) == tmp_path / "coco"
 
 
 def test_coco_missing_images(tmp_path: Path) -> None:

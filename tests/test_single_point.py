@@ -14,7 +14,7 @@ from sambench.errors import DataError, UsageError
 from sambench.prompts import Click, next_click
 from sambench.suite.tasks import single_point
 from sambench.suite.tasks.single_point import SinglePoint
-from sambench.types import Context, GroundTruth, Instance, Mask, Prompts, Sample
+from sambench.types import Context, GroundTruth, Instance, Mask, Metric, Prompts, Sample
 
 Options = SinglePoint.Options
 CONTEXT = Context("toy", 0, frozenset({"points", "masks", "multimask"}))
@@ -222,6 +222,7 @@ def summary_of(rows: Sequence[dict[str, Any]], **changes: Any) -> Any:
         "height": 20,
         "width": 30,
         "annotated_area": None,
+        "attributes": [],
         "clicks": [],
         "chosen": 0,
         "score": [0.5],
@@ -254,6 +255,91 @@ def test_summary_is_the_mean_over_masks_not_images() -> None:
     assert {k: v["miou"].n for k, v in scores.breakdowns["size"].items()} == {"small": 1, "medium": 2, "large": 1}
     assert scores.breakdowns["class"]["cat"]["miou"].value == pytest.approx(0.3)
     assert set(scores.breakdowns["class"]) == {"cat", "dog"}
+
+
+def test_records_carry_the_attributes_that_are_one_value() -> None:
+    attributes = {"b": "x", "a": 3, "c": True, "d": np.float32(0.5), "none": None, "list": [1], "nan": float("nan")}
+    instance = Instance("1", block(0, 0, 8, 8), attributes=attributes)
+    (row,) = measure(Scripted([[(instance.mask, 0.9)]]), sample(instance), clicks=(1,))
+    assert row["attributes"] == [("a", "3"), ("b", "x"), ("c", "true"), ("d", "0.5")]
+
+
+def with_attributes(ious: Sequence[float], **attributes: Sequence[str | None]) -> list[dict[str, Any]]:
+    """One mask an image; IoU after the third click is 1."""
+    return [
+        {
+            "image_id": str(n),
+            "instance_id": "1",
+            "class": None,
+            "area": 100,
+            "iou": [iou, iou, 1.0],
+            "oracle_iou": iou,
+            "attributes": [(name, values[n]) for name, values in attributes.items() if values[n] is not None],
+        }
+        for n, iou in enumerate(ious)
+    ]
+
+
+def test_attributes_of_few_values_are_broken_down() -> None:
+    ious = [0.1, 0.2, 0.3, 0.7, 0.8, 0.9, 0.5]
+    age = ["old", "old", "old", "young", "young", "young", None]
+    scores = summary_of(with_attributes(ious, age=age, track=list("1122334"), one=["x"] * 7), clicks=(1, 2, 3))
+    # Numbers (track ids) and what is the same everywhere are no cut.
+    assert set(scores.breakdowns) == {"size", "class", "age", "age: intervals apart"}
+    cut = scores.breakdowns["age"]
+    # The mask of unknown age is in no group.
+    assert {group: set(metrics) for group, metrics in cut.items()} == {g: {"miou", "miou@3"} for g in ("old", "young")}
+    assert cut["old"]["miou"].value == pytest.approx(0.2)
+    assert (cut["old"]["miou"].n, cut["young"]["miou@3"].n) == (3, 3)
+    # s = .1, 1.96 s / sqrt(3) = .113161.
+    assert cut["young"]["miou"].ci95 == pytest.approx((0.8 - 0.113161, 0.8 + 0.113161), abs=1e-6)
+    assert cut["young"]["miou"].ci95_bootstrap is not None
+    # At 1 point [.087, .313] and [.687, .913] are apart by .2 - .8; at 3 points both are [1, 1].
+    apart = scores.breakdowns["age: intervals apart"]
+    assert set(apart) == {"old vs young"}
+    assert set(apart["old vs young"]) == {"miou"}
+    assert apart["old vs young"]["miou"].value == pytest.approx(-0.6)
+    assert apart["old vs young"]["miou"].n == 6
+    # The cuts leave the metrics as they were.
+    assert scores.metrics == summary_of(with_attributes(ious), clicks=(1, 2, 3)).metrics
+
+
+def test_intervals_that_overlap_are_not_said_to_be_apart() -> None:
+    ious = [0.1, 0.2, 0.9, 0.15, 0.25, 0.95, 0.5]
+    kind = ["a", "a", "a", "b", "b", "b", "c"]
+    breakdowns = summary_of(with_attributes(ious, kind=kind), clicks=(1, 2, 3)).breakdowns
+    # One mask of kind c has no interval.
+    assert set(breakdowns["kind"]) == {"a", "b", "c"}
+    assert breakdowns["kind: intervals apart"] == {}
+
+
+def test_intervals_that_touch_overlap() -> None:
+    low, high = Metric(0.2, 9, ci95=(0.1, 0.3)), Metric(0.4, 9, ci95=(0.3, 0.5))
+    higher = Metric(0.6, 9, ci95=(0.51, 0.7))
+    groups = {"a": {"miou": low}, "b": {"miou": high}, "c": {"miou": higher}}
+    assert set(single_point._apart(groups)) == {"a vs c", "b vs c"}
+
+
+def test_attributes_that_are_named_are_broken_down_whatever_they_are() -> None:
+    rows = with_attributes([0.1, 0.2, 0.3], track=["7", "8", "9"], size=["s", "l", "l"], age=["a", "a", "b"])
+    breakdowns = summary_of(rows, clicks=(1, 2, 3), by=("track", "size", "nobody has it")).breakdowns
+    assert "age" not in breakdowns
+    assert set(breakdowns["track"]) == {"7", "8", "9"}
+    assert set(breakdowns["size (attribute)"]) == {"l", "s"}
+    assert set(breakdowns["size"]) == {"small"}
+    assert breakdowns["nobody has it"] == {}
+
+
+def test_attributes_of_many_values_are_left_alone() -> None:
+    many = [f"v{n}" for n in range(13)]
+    assert "name" in summary_of(with_attributes([0.5] * 12, name=many[:12]), clicks=(1,)).breakdowns
+    assert "name" not in summary_of(with_attributes([0.5] * 13, name=many), clicks=(1,)).breakdowns
+
+
+@pytest.mark.parametrize("by", ["", "a,,b", "a, b"])
+def test_attributes_are_named_without_spaces(by: str) -> None:
+    with pytest.raises(UsageError, match=r"task\.by=.*no spaces"):
+        options.build(Options, {"by": by}, "task")
 
 
 def test_summary_of_nothing_is_undefined() -> None:

@@ -1,0 +1,70 @@
+"""Berkeley: 100 objects on 96 images of the Berkeley Segmentation Dataset, as packed for RITM's evaluation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from sambench.readers.pairs import OddValues, PairedDataset, locate_pairs, read_trimap
+from sambench.types import Archive, Card, GroundTruth, Semantics, Split
+
+CARD = Card(
+    name="berkeley",
+    title="Berkeley (100 objects for interactive segmentation)",
+    citation="McGuinness, O'Connor, A comparative evaluation of interactive segmentation algorithms, "
+    "Pattern Recognition 2010",
+    url="https://github.com/SamsungLabs/ritm_interactive_segmentation",
+    licence="unknown; do not hand the pictures on",
+    access="Download https://github.com/saic-vul/fbrs_interactive_segmentation/releases/download/v1.0/Berkeley.zip "
+    "(7 MB, no login).\nUnpack it as DATA_ROOT/Berkeley/.",
+    layout="Berkeley/\n  images/ID.jpg\n  masks/ID.png                 0 background, 128 void, 255 object",
+    kind="instance",
+    splits={"all": Split(100, 100, "96 different pictures, four of them with two objects")},
+    default_split="all",
+    group="ritm5",
+    tasks=frozenset({"single_point"}),
+    folders=("berkeley", "Berkeley"),
+    gotchas=(
+        "A sample is one object: a picture with two objects is two samples.",
+        "A mask named like an image and more (ID-1, ID_2, ID#001) is a further sample on that image.",
+    ),
+    same_images_as=frozenset({"bsds500"}),
+    archives=(
+        Archive(
+            "Berkeley.zip",
+            "images and masks",
+            url="https://github.com/saic-vul/fbrs_interactive_segmentation/releases/download/v1.0/Berkeley.zip",
+        ),
+    ),
+    semantics=Semantics(
+        void="Pixels of value 128, where there are any, count for nothing.",
+        components="One mask a sample, connected or not.",
+    ),
+)
+
+
+class Berkeley(PairedDataset):
+    card: ClassVar[Card] = CARD
+    arguments: ClassVar[tuple[str, ...]] = ()
+    _further = True
+
+    @dataclass(frozen=True)
+    class Options:
+        """``odd_values``: masks with grey values from 1 to 127, of which none is known: ``error`` fails the image,
+        ``background`` takes them for background."""
+
+        odd_values: OddValues = "error"
+
+    def __init__(self, root: Path, split: str, options: Options) -> None:
+        self._images, self._masks, self.options = root / "images", root / "masks", options
+
+    @classmethod
+    def locate(cls, root: Path, split: str, options: Options) -> Path | None:
+        return locate_pairs(root, CARD.folders, "images", "masks")
+
+    def _read_mask(self, path: Path, size: tuple[int, int]) -> GroundTruth:
+        return read_trimap(path, size, self.options.odd_values)
+
+
+PLUGIN = Berkeley

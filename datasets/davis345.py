@@ -1,0 +1,66 @@
+"""DAVIS-345: single frames of DAVIS 2016 with one object each, as packed for RITM's evaluation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from sambench.readers.pairs import PairedDataset, locate_pairs, read_any_colour
+from sambench.types import Archive, Card, GroundTruth, Semantics, Split
+
+CARD = Card(
+    name="davis345",
+    title="DAVIS-345 (frames of DAVIS 2016 for interactive segmentation)",
+    citation="Perazzi et al., A Benchmark Dataset and Evaluation Methodology for Video Object Segmentation, CVPR 2016; "
+    "frames chosen by Jang, Kim, Interactive Image Segmentation via Backpropagating Refinement Scheme, CVPR 2019",
+    url="https://davischallenge.org",
+    licence="the terms of DAVIS; do not hand the pictures on",
+    access="Download https://github.com/saic-vul/fbrs_interactive_segmentation/releases/download/v1.0/DAVIS.zip "
+    "(43 MB, no login).\nUnpack it as DATA_ROOT/DAVIS/.",
+    layout="DAVIS/\n  img/NAME.jpg\n  gt/NAME.png                  all that is not 0 is the object",
+    kind="instance",
+    splits={"all": Split(345, 345)},
+    default_split="all",
+    group="ritm5",
+    tasks=frozenset({"single_point"}),
+    folders=("davis345", "DAVIS", "DAVIS345", "DAVIS-345"),
+    gotchas=(
+        "The archive of DAVIS 2016 itself (JPEGImages/, Annotations/) holds other frames in another layout.",
+        "DAVIS-585 of other authors is another list of frames.",
+        "All objects of a frame are one mask.",
+    ),
+    archives=(
+        Archive(
+            "DAVIS.zip",
+            "frames and masks",
+            url="https://github.com/saic-vul/fbrs_interactive_segmentation/releases/download/v1.0/DAVIS.zip",
+        ),
+    ),
+    semantics=Semantics(
+        components="All objects of a frame are united into one mask.",
+        frames="The 345 frames of the archive; each is an image of its own.",
+    ),
+)
+
+
+class Davis345(PairedDataset):
+    card: ClassVar[Card] = CARD
+    arguments: ClassVar[tuple[str, ...]] = ()
+
+    @dataclass(frozen=True)
+    class Options:
+        """Nothing to choose."""
+
+    def __init__(self, root: Path, split: str, options: Options) -> None:
+        self._images, self._masks = root / "img", root / "gt"
+
+    @classmethod
+    def locate(cls, root: Path, split: str, options: Options) -> Path | None:
+        return locate_pairs(root, CARD.folders, "img", "gt")
+
+    def _read_mask(self, path: Path, size: tuple[int, int]) -> GroundTruth:
+        return read_any_colour(path, size)
+
+
+PLUGIN = Davis345

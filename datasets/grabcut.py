@@ -1,0 +1,69 @@
+"""GrabCut: 50 photographs with one object each, as packed for RITM's evaluation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from sambench.readers.pairs import OddValues, PairedDataset, locate_pairs, read_trimap
+from sambench.types import Archive, Card, GroundTruth, Semantics, Split
+
+CARD = Card(
+    name="grabcut",
+    title="GrabCut",
+    citation="Rother, Kolmogorov, Blake, GrabCut: Interactive Foreground Extraction using Iterated Graph Cuts, "
+    "ACM TOG (SIGGRAPH) 2004",
+    url="https://github.com/SamsungLabs/ritm_interactive_segmentation",
+    licence="unknown; do not hand the pictures on",
+    access="Download https://github.com/saic-vul/fbrs_interactive_segmentation/releases/download/v1.0/GrabCut.zip "
+    "(11 MB, no login).\nUnpack it as DATA_ROOT/GrabCut/.",
+    layout="GrabCut/\n  data_GT/153093.jpg           .jpg and .bmp mixed\n"
+    "  boundary_GT/153093.bmp       0 background, 128 void, 255 object",
+    kind="instance",
+    splits={"all": Split(50, 50)},
+    default_split="all",
+    group="ritm5",
+    tasks=frozenset({"single_point"}),
+    folders=("grabcut", "GrabCut"),
+    gotchas=(
+        "128 is a band along the border that counts for nothing: taking all that is not 0 inflates the objects.",
+        "RITM reports the number of clicks to an IoU of 85 or 90 %, another figure than mIoU after a number of clicks.",
+    ),
+    archives=(
+        Archive(
+            "GrabCut.zip",
+            "images and masks",
+            url="https://github.com/saic-vul/fbrs_interactive_segmentation/releases/download/v1.0/GrabCut.zip",
+        ),
+    ),
+    semantics=Semantics(
+        void="The band of value 128 along the border counts for nothing.",
+        components="One mask an image, connected or not.",
+    ),
+)
+
+
+class GrabCut(PairedDataset):
+    card: ClassVar[Card] = CARD
+    arguments: ClassVar[tuple[str, ...]] = ()
+
+    @dataclass(frozen=True)
+    class Options:
+        """``odd_values``: masks with grey values from 1 to 127, of which none is known: ``error`` fails the image,
+        ``background`` takes them for background."""
+
+        odd_values: OddValues = "error"
+
+    def __init__(self, root: Path, split: str, options: Options) -> None:
+        self._images, self._masks, self.options = root / "data_GT", root / "boundary_GT", options
+
+    @classmethod
+    def locate(cls, root: Path, split: str, options: Options) -> Path | None:
+        return locate_pairs(root, CARD.folders, "data_GT", "boundary_GT")
+
+    def _read_mask(self, path: Path, size: tuple[int, int]) -> GroundTruth:
+        return read_trimap(path, size, self.options.odd_values)
+
+
+PLUGIN = GrabCut

@@ -1,0 +1,141 @@
+"""SBD, the Semantic Boundaries Dataset: instance masks on images of PASCAL VOC 2011."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sambench.errors import DataError, UsageError
+from sambench.readers import matlab
+from sambench.readers.files import candidates, files_by_stem
+from sambench.readers.images import image_size, read_image
+from sambench.readers.label_files import count_in_files
+from sambench.readers.label_maps import masks_by_value, values_of
+from sambench.readers.listing import ListedDataset, Listing, MissingImages, list_images
+from sambench.readers.name_lists import read_names
+from sambench.readers.voc import CLASSES
+from sambench.types import Archive, Card, GroundTruth, Instance, Sample, Semantics, Split
+
+CARD = Card(
+    name="sbd",
+    title="SBD (Semantic Boundaries Dataset)",
+    citation="Hariharan, Arbelaez, Bourdev, Maji, Malik, Semantic Contours from Inverse Detectors, ICCV 2011",
+    url="https://github.com/SamsungLabs/ritm_interactive_segmentation",
+    licence="research use with citation; photographs from Flickr, do not hand them on",
+    access="Download benchmark.tgz (about 1.4 GB) from "
+    "http://home.bharathh.info/pubs/codes/SBD/download.html.\n"
+    "Unpack it in DATA_ROOT/sbd/; it makes benchmark_RELEASE/dataset/.",
+    layout="benchmark_RELEASE/dataset/\n  img/2008_000002.jpg\n"
+    "  inst/2008_000002.mat         GTinst: Segmentation, Boundaries, Categories\n  val.txt",
+    kind="instance",
+    splits={"val": Split(2857, 6671), "train": Split(8498, 20172)},
+    default_split="val",
+    group="ritm5",
+    tasks=frozenset({"single_point", "text_to_mask"}),
+    folders=("sbd", "SBD", "benchmark_RELEASE", "dataset"),
+    classes=CLASSES,
+    gotchas=(
+        "Its lists of train and val cut the images in another way than PASCAL VOC's do.",
+        "RITM drops thin instances (mask / box below 0.08) in training only; evaluation has all.",
+    ),
+    same_images_as=frozenset({"pascal_voc"}),
+    archives=(Archive("benchmark.tgz", "images, masks and lists"),),
+    semantics=Semantics(components="Each number of the instance map is one mask, connected or not."),
+)
+
+
+class Sbd(ListedDataset):
+    card: ClassVar[Card] = CARD
+    arguments: ClassVar[tuple[str, ...]] = ()
+
+    @dataclass(frozen=True)
+    class Options:
+        """``missing_images``: ``error`` stops with their number; ``exclude`` leaves them out and counts them."""
+
+        missing_images: MissingImages = "error"
+
+    def __init__(self, root: Path, split: str, options: Options) -> None:
+        self.root, self.options = root, options
+        self._names_file = root / f"{split}.txt"
+
+    @classmethod
+    def locate(cls, root: Path, split: str, options: Options) -> Path | None:
+        def parts(at: Path) -> int:
+            return (at / "img").is_dir() + (at / "inst").is_dir() + (at / f"{split}.txt").is_file()
+
+        # With one part missing it is still this dataset, and the index says which part.
+        best = max(candidates(root, CARD.folders), key=parts)
+        return best if parts(best) >= 2 else None
+
+    def load(self, id: str) -> Sample:
+        path = self.image_file(id)
+        size = image_size(path)
+        return Sample(id, size, partial(read_image, path), partial(self._truth, id, size))
+
+    def image_file(self, id: str) -> Path:
+        """The image of an id, or the path where it should be."""
+        return self.root / "img" / f"{id}.jpg"
+
+    def _list(self) -> Listing:
+        names = read_names(self._names_file, ())
+        bare = [id for id in names if id not in self._mat_files]
+        if bare:
+            raise UsageError(
+                f"{self.root / 'inst'}: {len(bare)} of {len(names)} images of {self._names_file.name} have no mask "
+                f"file (first: {bare[0]}): unpack benchmark.tgz again"
+            )
+        images = self.root / "img"
+        return list_images(
+            count_in_files({id: self._mat_files[id] for id in names}, _count, CARD.name),
+            files_by_stem(images, {".jpg"}) if images.is_dir() else {},
+            labels=self.root / "inst",
+            unpack=f"unpack benchmark.tgz so that {images} is there",
+            missing_images=self.options.missing_images,
+        )
+
+    def _truth(self, id: str, size: tuple[int, int]) -> GroundTruth:
+        if id not in self._mat_files:
+            raise DataError(f"{self.root / 'inst'}: no mask file of image {id}")
+        path = self._mat_files[id]
+        segmentation, categories = _read_map(path)
+        if segmentation.shape != size:
+            raise DataError(f"{path}: the map is of {segmentation.shape}, its image of {size} (height, width)")
+        instances = []
+        for value, mask in masks_by_value(segmentation).items():
+            number = int(categories[value - 1]) if value <= len(categories) else 0
+            if not 1 <= number <= len(CLASSES):
+                raise DataError(f"{path}: instance {value} has no class from 1 to {len(CLASSES)}")
+            instances.append(Instance(str(value), mask, class_name=CLASSES[number - 1], class_id=number))
+        return GroundTruth(tuple(instances))
+
+    @cached_property
+    def _mat_files(self) -> Mapping[str, Path]:
+        at = self.root / "inst"
+        if not at.is_dir():
+            raise UsageError(f"{at}: lists are there, masks are not: unpack benchmark.tgz again")
+        return files_by_stem(at, {".mat"})
+
+
+def _read_map(path: Path) -> tuple[NDArray[Any], NDArray[Any]]:
+    """``(H, W)`` instance numbers, 0 for background, and the class of instance n at place n - 1. Raises DataError."""
+    where = f"{path}: GTinst"
+    struct = matlab.read_variable(path, "GTinst")
+    segmentation, categories = (matlab.field(struct, name, where) for name in ("Segmentation", "Categories"))
+    # MATLAB keeps plain numbers as doubles; the released files hold uint8.
+    for name, value, kinds in (("Segmentation", segmentation, "ui"), ("Categories", categories, "uif")):
+        if not isinstance(value, np.ndarray) or value.ndim != 2 or value.dtype.kind not in kinds:
+            raise DataError(f"{where}.{name} is not an array of whole numbers")
+    return segmentation, categories.ravel()
+
+
+def _count(path: Path) -> int:
+    return sum(value != 0 for value in values_of(_read_map(path)[0]))
+
+
+PLUGIN = Sbd
