@@ -76,7 +76,7 @@ def test_bad_files(change: Callable[[dict[str, Any]], Any], message: str, tmp_pa
         ({"size": [40, 60], "counts": [2400.0]}, "run lengths must be whole numbers"),
         ({"size": [40, 60], "counts": "~~"}, "the compressed run lengths hold a character that is not of the code"),
         ({"size": [40, 60]}, "a run-length code needs 'counts', a list or a text"),
-        ([[1, 2, 3]], "an odd number of coordinates"),
+        ([[1, 2, 3]], "a polygon has an odd number of coordinates"),
         ([[1, 2, 3, 4, 5, 900]], "an outline reaches to y = 900, the image is 60 x 40"),
         ("abc", "segmentation is neither a list of polygons nor a run-length code"),
     ],
