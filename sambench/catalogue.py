@@ -14,12 +14,19 @@ from sambench.models import zoo
 from sambench.types import Card
 
 
-def rows(kind: str, plugin_folders: Sequence[Path]) -> list[dict[str, str]]:
-    """``{"name", "summary"}`` of every task or model."""
+def tasks(plugin_folders: Sequence[Path]) -> list[dict[str, str]]:
+    """``{"name", "summary"}`` of every task."""
     _add(plugin_folders)
-    if kind == "models":
-        return [{"name": n, "summary": zoo.ZOO[n].summary if n in zoo.ZOO else "entry point"} for n in zoo.names()]
     return [{"name": n, "summary": _first_line(plugins.load("tasks", n))} for n in plugins.names("tasks")]
+
+
+def models() -> list[dict[str, Any]]:
+    """The cards of the zoo by family, then the entry points that other packages offer, as plain JSON values."""
+    cards = sorted(zoo.ZOO.values(), key=lambda card: card.family)
+    offered = [name for name in zoo.names() if name not in zoo.ZOO]
+    return [_plain(dataclasses.asdict(card)) for card in cards] + [
+        {"name": name, "summary": "offered by an installed package"} for name in offered
+    ]
 
 
 def datasets(data_root: Path, plugin_folders: Sequence[Path]) -> Iterator[dict[str, Any]]:
@@ -51,8 +58,8 @@ def card(kind: str, name: str, plugin_folders: Sequence[Path]) -> dict[str, Any]
     if kind == "model":
         if name not in zoo.ZOO:
             raise UsageError(f"unknown model {name!r}{options.did_you_mean(name, zoo.names())}")
-        entry = zoo.ZOO[name]
-        return {**dataclasses.asdict(entry), "options": _options(zoo.options_class(name))}
+        known = _plain(dataclasses.asdict(zoo.ZOO[name]))
+        return {**known, "options": _options(zoo.options_class(name))}
     if kind == "task":
         task = plugins.load("tasks", name)
         return {

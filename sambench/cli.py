@@ -260,14 +260,38 @@ def list_(kind: str, data_root: Path | None, plugin_folders: Sequence[Path], as_
     if kind == "datasets":
         _list_datasets(data_root or _default_data_root(), plugin_folders, as_json)
         return 0
-    rows = catalogue.rows(kind, plugin_folders)
+    rows = catalogue.tasks(plugin_folders) if kind == "tasks" else catalogue.models()
     if as_json:
         click.echo(json.dumps(rows, indent=1, ensure_ascii=False))
-    else:
+    elif kind == "tasks":
         width = max(len(r["name"]) for r in rows)
         for row in rows:
             click.echo(f"{row['name']:<{width}}  {row['summary']}")
+    else:
+        _echo_models(rows)
     return 0
+
+
+def _echo_models(rows: Sequence[dict[str, Any]]) -> None:
+    headings = ("model", "parameters", "takes", "trained on", "licence", "run here", "what it is")
+    table = [headings]
+    for row in rows:
+        count, trained_on = row.get("parameters"), row.get("trained_on")
+        table.append(
+            (
+                row["name"],
+                "" if count is None else f"{count / 1e6:.1f}M" if count else "0",
+                " ".join(row.get("capabilities", [])),
+                "unknown" if trained_on is None else ", ".join(trained_on) or "nothing",
+                row.get("licence", ""),
+                "yes" if row.get("ran_released_weights") else "no",
+                row["summary"],
+            )
+        )
+    widths = [max(len(line[i]) for line in table) for i in range(len(headings) - 1)]
+    for line in table:
+        click.echo("  ".join([*(f"{cell:<{w}}" for cell, w in zip(line, widths, strict=False)), line[-1]]))
+    click.echo("\nrun here: this project has run it with the weights that its authors released.")
 
 
 def _list_datasets(data_root: Path, plugin_folders: Sequence[Path], as_json: bool) -> None:

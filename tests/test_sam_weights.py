@@ -133,16 +133,16 @@ def test_only_released_weights_are_known_to_be_trained_on_sa1b(
 ) -> None:
     path = _save(tmp_path / "w.pth", state)
     source = sam_weights.find(str(path))
-    assert source.trained_on() is None
+    assert sam_weights.trained_on(source) is None
     monkeypatch.setitem(sam_weights.RELEASED, source.digest(), "w.pth")
-    assert source.trained_on() == {"sa1b"}
+    assert sam_weights.trained_on(source) == {"sa1b"}
     folder = tmp_path / "folder"
     sam_weights.module(source).save_pretrained(folder)
-    assert sam_weights.find(str(folder)).trained_on() is None
+    assert sam_weights.trained_on(sam_weights.find(str(folder))) is None
     monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: str(folder))
-    assert sam_weights.find("", "sam_vit_b").trained_on() == {"sa1b"}
-    assert sam_weights.find("facebook/sam-vit-huge").trained_on() == {"sa1b"}
-    assert sam_weights.find("someone/their-sam").trained_on() is None
+    assert sam_weights.trained_on(sam_weights.find("", "sam_vit_b")) == {"sa1b"}
+    assert sam_weights.trained_on(sam_weights.find("facebook/sam-vit-huge")) == {"sa1b"}
+    assert sam_weights.trained_on(sam_weights.find("someone/their-sam")) is None
 
 
 # What is refused -----------------------------------------------------------------------------------------------------

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sambench.errors import UsageError
-from sambench.models import sam_weights
+from sambench.models import checkpoints, sam_weights
+from sambench.models.checkpoints import Source
 from sambench.models.logit_windows import LogitWindow
 from sambench.models.sam_decoder import ImageKeys, MaskDecoder
 from sambench.models.sam_encoder import ImageEncoder
@@ -25,7 +26,7 @@ from sambench.models.sam_frame import Frame
 from sambench.models.sam_weights import identify
 from sambench.types import Image, Mask, Prompts
 
-__all__ = ["Found", "Options", "SamModel", "SamOptions", "identify", "load", "load_checkpoint", "locate"]
+__all__ = ["Found", "Options", "SamModel", "SamOptions", "identify", "load", "load_checkpoint", "locate", "recognise"]
 
 CPU_PROMPTS = 1
 GPU_PROMPTS = 64
@@ -74,7 +75,18 @@ def locate(name: str | None, options: SamOptions) -> Found:
     held = sam_weights.architecture(sam_weights.read(source), source.path).name
     if name is not None and held != name:
         raise UsageError(f"{source.path} holds weights of {held}, not of {name}: name the model {held}")
-    return Found(held, str(source.path), source.digest(), source.trained_on())
+    return Found(held, str(source.path), source.digest(), sam_weights.trained_on(source))
+
+
+def recognise(source: Source) -> str | None:
+    """The name of the SAM that a source holds, None if it holds none."""
+    if (source.config() or {"model_type": "sam"}).get("model_type") != "sam":
+        return None
+    held = checkpoints.contents(source)
+    of_a_sam = any(key.endswith(("blocks.0.attn.rel_pos_h", "layers.0.attn.rel_pos_h")) for key in held)
+    if not of_a_sam or any(".hf_" in key or ".hq_" in key for key in held):
+        return None
+    return sam_weights.architecture(sam_weights.read(source), source.path).name
 
 
 def load(name: str, options: SamOptions, device: str, encode_batch: int = 0) -> SamModel:
@@ -93,12 +105,10 @@ class SamModel:
     capabilities = frozenset({"points", "boxes", "masks", "multimask"})
     batch_invariant = False
 
-    def __init__(
-        self, source: sam_weights.Source, name: str | None, options: SamOptions, device: str, encode_batch: int
-    ) -> None:
+    def __init__(self, source: Source, name: str | None, options: SamOptions, device: str, encode_batch: int) -> None:
         module = sam_weights.module(source, name).to(device)
         self.name = name or sam_weights.architecture(module.state_dict(), source.path).name
-        self.trained_on = source.trained_on()
+        self.trained_on = sam_weights.trained_on(source)
         self.weights_digest = source.digest()
         self.device = torch.device(device)
         gpu = self.device.type != "cpu"

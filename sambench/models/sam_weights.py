@@ -1,20 +1,13 @@
-"""Weights of SAM: found, read without running their code, told apart by their tensors, put into transformers' SamModel.
+"""Weights of SAM: told apart by their tensors, put into transformers' SamModel.
 
-Three sources: a hub id, a local folder as ``save_pretrained`` writes it, or one file (an official ``.pth``, or
-safetensors). What a file is, is read from its tensors, never from its name. Every function raises
+What a file is, is read from its tensors, never from its name. Every function raises
 :class:`sambench.errors.UsageError` with one line when a source cannot be used.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import pickle
 import re
-import zipfile
-from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +15,8 @@ import torch
 from torch import Tensor
 
 from sambench.errors import UsageError
+from sambench.models import checkpoints
+from sambench.models.checkpoints import Source, some
 
 HUB = {
     "sam_vit_b": "facebook/sam-vit-base",
@@ -91,43 +86,23 @@ class Architecture:
         return _OFFICIAL.get((self.width, self.depth, self.heads), f"sam_vit_{self.width}x{self.depth}")
 
 
-@dataclass(frozen=True)
-class Source:
-    """Where weights lie: ``path`` is a file or a folder. ``files``: what is read and digested, in order.
-    ``released``: they came from the authors' own hub repository."""
-
-    path: Path
-    files: tuple[Path, ...]
-    released: bool = False
-
-    def digest(self) -> str:
-        """sha256 (hex) of the one file, or of the files of the folder one after the other."""
-        return _sha256(tuple((str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in self.files))
-
-    def trained_on(self) -> frozenset[str] | None:
-        """``{"sa1b"}`` for the released weights, which the hub id or the digest proves; else nobody has said."""
-        return frozenset({"sa1b"}) if self.released or self.digest() in RELEASED else None
-
-
 def find(weights: str, name: str | None = None) -> Source:
     """The source that ``weights`` names: a file, a folder, a hub id, or the released weights of ``name`` if empty."""
-    path = Path(weights).expanduser()
-    if weights and path.is_dir():
-        return _folder(path, released=False)
-    if weights and path.is_file():
-        return Source(path, (path,))
-    hub_id = weights or HUB.get(name or "", "")
-    if re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", hub_id) and Path(hub_id).suffix not in (".pth", ".pt", ".safetensors"):
-        return _folder(_snapshot(hub_id), released=hub_id in HUB.values())
-    raise UsageError(f"no weights at {weights}: no such file or folder")
+    source = checkpoints.find(weights, HUB.get(name or "", ""))
+    kind = (source.config() or {"model_type": "sam"}).get("model_type")
+    if kind != "sam":
+        raise UsageError(f"{source.path} holds a model of type {kind!r}, not 'sam'")
+    return source
+
+
+def trained_on(source: Source) -> frozenset[str] | None:
+    """``{"sa1b"}`` for the released weights, which the hub id or the digest proves; else nobody has said."""
+    return frozenset({"sa1b"}) if source.hub in HUB.values() or source.digest() in RELEASED else None
 
 
 def read(source: Source) -> dict[str, Tensor]:
     """The tensors by their name in ``transformers``' SamModel, official names being translated."""
-    state: dict[str, Tensor] = {}
-    for file in source.files:
-        if file.suffix != ".json":
-            state.update(_tensors(file))
+    state = checkpoints.tensors(source)
     if any(key.startswith("image_encoder.") for key in state):
         state = {_translated(key): value for key, value in state.items()}
     if _POSITIONS not in state and _POSITIONS_AGAIN in state:
@@ -148,7 +123,7 @@ def architecture(state: dict[str, Tensor], path: Path) -> Architecture:
             tables[int(found[1])] = value
     mlp = state.get("vision_encoder.layers.0.mlp.lin1.weight")
     if position is None or patch is None or mlp is None or sorted(tables) != list(range(len(tables))) or not tables:
-        raise UsageError(f"{path} is not a Segment Anything checkpoint: it holds {_some(state) or 'no tensors'}")
+        raise UsageError(f"{path} is not a Segment Anything checkpoint: it holds {some(state)}")
     if position.ndim != 4 or patch.ndim != 4:
         raise UsageError(f"{path} is not a Segment Anything checkpoint: its position embedding has another shape")
     grid, width = position.shape[1], position.shape[3]
@@ -200,111 +175,10 @@ def module(source: Source, name: str | None = None) -> Any:
     )
     with torch.device("meta"):
         model = SamModel(config)
-    expected = {key: value.shape for key, value in model.state_dict().items()}
-    missing, left = sorted(expected.keys() - state.keys()), sorted(state.keys() - expected.keys())
-    if missing or left:
-        parts = [f"{len(keys)} {what} ({_some(keys)})" for keys, what in ((missing, "missing"), (left, "left over"))]
-        raise UsageError(f"{source.path} does not fit {sizes.name}: of its tensors are {' and '.join(parts)}")
-    for key, shape in expected.items():
-        if state[key].shape != shape:
-            raise UsageError(f"{source.path}: tensor {key} is {list(state[key].shape)}, {sizes.name} has {list(shape)}")
-    # Copied, so that a file that changes during the run does not change the model.
-    copied = {key: value.to(torch.float32, copy=True) for key, value in state.items()}
-    model.load_state_dict(copied, strict=True, assign=True)
-    return model.eval().requires_grad_(False)
+    return checkpoints.fill(model, state, source.path, sizes.name)
 
 
 def _translated(key: str) -> str:
     for pattern, replacement in _RENAMED:
         key = pattern.sub(replacement, key)
     return key
-
-
-def _some(keys: Iterable[str]) -> str:
-    names = list(keys)
-    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-
-
-def _folder(path: Path, released: bool) -> Source:
-    config = path / "config.json"
-    weights = sorted(path.glob("*.safetensors")) or sorted(path.glob("*.bin"))
-    if not config.is_file() or not weights:
-        lacking = "config.json" if not config.is_file() else "weights (model.safetensors or pytorch_model.bin)"
-        raise UsageError(f"{path} is not a model folder of transformers: it has no {lacking}")
-    try:
-        kind = json.loads(config.read_text(encoding="utf-8")).get("model_type")
-    except (ValueError, AttributeError, OSError) as error:
-        raise UsageError(f"{config} cannot be read as a model configuration: {_one_line(error)}") from error
-    if kind != "sam":
-        raise UsageError(f"{path} holds a model of type {kind!r}, not 'sam'")
-    return Source(path, (*weights, config), released)
-
-
-def _snapshot(hub_id: str) -> Path:
-    """The hub's files in the local cache, downloaded if they are not there yet."""
-    from huggingface_hub import snapshot_download
-
-    for patterns in (["config.json", "*.safetensors"], ["config.json", "*.bin"]):
-        for cached in (True, False):
-            try:
-                folder = Path(snapshot_download(hub_id, allow_patterns=patterns, local_files_only=cached))
-            except Exception as error:  # a library's own and its HTTP client's, of many kinds
-                if not cached:
-                    raise UsageError(
-                        f"cannot get {hub_id} from the Hugging Face hub ({_one_line(error)}): where it can be reached, "
-                        f"run `hf download {hub_id}`, or download an official .pth, and pass the folder or file with "
-                        "--set model.weights=PATH"
-                    ) from error
-                continue
-            if (folder / "config.json").is_file() and any(folder.glob(patterns[1])):
-                return folder
-    raise UsageError(f"{hub_id} on the Hugging Face hub has no config.json with safetensors or bin weights")
-
-
-def _tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of one file; nothing that a file holds is ever run."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(64)
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from error
-    if head.startswith(b"version https://git-lfs"):
-        raise UsageError(f"{path} is a Git LFS pointer, not the weights: run `git lfs pull` where it came from")
-    damaged = f"{path} is damaged or cut short, or no checkpoint at all ({path.stat().st_size} bytes): get it again"
-    if path.suffix == ".safetensors":
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        try:
-            return dict(load_file(path))
-        except (SafetensorError, OSError, ValueError) as error:
-            raise UsageError(damaged) from error
-    zipped = zipfile.is_zipfile(path)
-    if not zipped and head.startswith(b"PK"):
-        raise UsageError(damaged)
-    try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
-    except Exception as error:  # damaged bytes can ask the unpickler for anything
-        called = re.search(r"GLOBAL ([\w.]+)", str(error)) if isinstance(error, pickle.UnpicklingError) else None
-        if called is None:
-            raise UsageError(damaged) from error
-        raise UsageError(f"{path} was not loaded: it holds more than tensors and wants to run {called[1]}") from error
-    if not isinstance(loaded, dict) or not all(isinstance(v, Tensor) for v in loaded.values()):
-        held = _some(map(str, loaded)) if isinstance(loaded, dict) else f"one {type(loaded).__name__}"
-        raise UsageError(f"{path} is not a dictionary of tensors: it holds {held}")
-    return {str(key): value for key, value in loaded.items()}
-
-
-def _one_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
-@lru_cache(maxsize=16)
-def _sha256(files: tuple[tuple[str, int, int], ...]) -> str:
-    """Sizes and times are in the key, so that a file that changed is digested again."""
-    digest = hashlib.sha256()
-    for path, _, _ in files:
-        with open(path, "rb") as file:
-            while chunk := file.read(1 << 22):
-                digest.update(chunk)
-    return digest.hexdigest()

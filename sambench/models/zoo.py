@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import inspect
+import pkgutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
@@ -17,52 +18,34 @@ from typing import Any, cast
 
 from sambench import options
 from sambench.errors import UsageError
+from sambench.models import families
+from sambench.models.cards import Adapter, Found, ModelCard
 from sambench.models.wrapper import PredictorModel
 from sambench.plugins import load_object, source_digest
 from sambench.types import Model
 
 
-@dataclass(frozen=True)
-class Entry:
-    """A model of the zoo. ``adapter``: the module under ``sambench.models`` that knows it. ``uses_torch``: it runs
-    where ``--device`` says; otherwise on the CPU, alone on one thread. ``options``: the class in the adapter."""
-
-    name: str
-    summary: str
-    adapter: str
-    uses_torch: bool
-    parameters: str = ""
-    options: str = "Options"
+def _cards() -> dict[str, ModelCard]:
+    found: dict[str, ModelCard] = {}
+    for module in sorted(pkgutil.iter_modules(families.__path__), key=lambda module: module.name):
+        for card in importlib.import_module(f"{families.__name__}.{module.name}").CARDS:
+            if card.name in found:
+                raise ValueError(f"two families offer a model {card.name}")
+            found[card.name] = card
+    return found
 
 
-ZOO: Mapping[str, Entry] = {
-    e.name: e
-    for e in (
-        Entry("region_tree", "embedded baseline without learned weights", "region_tree", False, "0"),
-        Entry("sam_vit_b", "Segment Anything, ViT-B (Kirillov et al. 2023)", "sam", True, "91M"),
-        Entry("sam_vit_l", "Segment Anything, ViT-L (Kirillov et al. 2023)", "sam", True, "308M"),
-        Entry("sam_vit_h", "Segment Anything, ViT-H (Kirillov et al. 2023), the paper's model", "sam", True, "636M"),
-        Entry("sobel", "edges: the Sobel gradient", "edge_detectors", False, "0", "SobelOptions"),
-        Entry("canny", "edges: Canny's detector without thresholds", "edge_detectors", False, "0", "CannyOptions"),
-        Entry(
-            "felzenszwalb",
-            "edges: boundaries of Felzenszwalb and Huttenlocher's segments at several scales",
-            "edge_detectors",
-            False,
-            "0",
-            "FelzenszwalbOptions",
-        ),
-    )
-}
+ZOO: Mapping[str, ModelCard] = _cards()
+"""Every model that has a card, by name."""
 DEFAULT = "region_tree"
 GPU_BATCH = 8
-_CHECKPOINTS = (".pth", ".pt", ".safetensors")
 
 
 @dataclass(frozen=True)
 class Located:
     """A model found but not loaded. ``name``: for directories and tables. ``options``: complete, of the adapter's
-    options class. ``trained_on``: as in :class:`sambench.types.Model`."""
+    options class. ``trained_on``: as in :class:`sambench.types.Model`. ``adapter``: the module that loads it, empty for
+    a model of the user's own."""
 
     reference: str
     name: str
@@ -71,16 +54,16 @@ class Located:
     options: Any
     uses_torch: bool
     weights_path: str = ""
+    adapter: str = ""
 
     def encode_batch(self, device: str) -> int:
         """Images encoded at once unless ``--batch-size`` says otherwise."""
-        return GPU_BATCH if device == "cuda" and _adapter(self.reference) is not None else 1
+        return GPU_BATCH if device == "cuda" and self.adapter else 1
 
     def load(self, device: str, encode_batch: int) -> Model:
         """The model, ready on ``device``, encoding ``encode_batch`` images at once."""
-        adapter = _adapter(self.reference)
-        if adapter is not None:
-            return cast("Model", adapter.load(self.name, self.options, device, encode_batch))
+        if self.adapter:
+            return adapter(self.adapter).load(self.name, self.options, device, encode_batch)
         return _user_model(self.reference, self.name, self.weights_digest, device)
 
 
@@ -89,9 +72,14 @@ def names() -> list[str]:
     return sorted({*ZOO, *(e.name for e in entry_points(group="sambench.models"))})
 
 
+def adapter(module: str) -> Adapter:
+    """The module that a card names."""
+    return cast("Adapter", importlib.import_module(module))
+
+
 def options_class(name: str) -> type:
     """The options dataclass of a zoo model."""
-    cls: type = getattr(importlib.import_module(f"sambench.models.{ZOO[name].adapter}"), ZOO[name].options)
+    cls: type = getattr(adapter(ZOO[name].adapter), ZOO[name].options)
     return cls
 
 
@@ -101,20 +89,16 @@ def locate(reference: str, values: Mapping[str, Any]) -> Located:
     Raises UsageError: unknown name (with near ones), missing or unusable weights, unknown option.
     """
     if reference in ZOO:
-        entry = ZOO[reference]
-        adapter = importlib.import_module(f"sambench.models.{entry.adapter}")
+        card = ZOO[reference]
         built = options.build(options_class(reference), values, "model")
-        found = adapter.locate(reference, built)
-        return Located(
-            reference, reference, found.weights_digest, found.trained_on, built, entry.uses_torch, found.path
-        )
+        return _found(reference, adapter(card.adapter).locate(reference, built), built, card)
     if _is_weights(reference):
-        adapter = importlib.import_module("sambench.models.sam")
         if "weights" in values:
             raise UsageError(f"--model {reference} and --set model.weights={values['weights']} both name weights")
-        built = options.build(adapter.Options, {**values, "weights": reference}, "model")
-        found = adapter.locate(None, built)
-        return Located(reference, found.name, found.weights_digest, found.trained_on, built, True, found.path)
+        card = _recognised(reference)
+        built = options.build(options_class(card.name), {**values, "weights": reference}, "model")
+        # Not by its name: one of a family that is in no list (another size, say) has another.
+        return _found(reference, adapter(card.adapter).locate(None, built), built, card)
     if ".py:" in reference or reference in names():
         cls = _user_class(reference)
         name = reference.rpartition(":")[2] if ".py:" in reference else reference
@@ -130,18 +114,41 @@ def locate(reference: str, values: Mapping[str, Any]) -> Located:
     )
 
 
+def _found(reference: str, found: Found, built: Any, card: ModelCard) -> Located:
+    return Located(
+        reference,
+        found.name,
+        found.weights_digest,
+        found.trained_on,
+        built,
+        card.uses_torch,
+        found.path,
+        card.adapter,
+    )
+
+
 def _is_weights(reference: str) -> bool:
     if ".py:" in reference:
         return False
     path = Path(reference)
     hub_id = reference.count("/") == 1 and not reference.startswith((".", "/", "~")) and not path.suffix
-    return path.suffix in _CHECKPOINTS or path.exists() or hub_id
+    return path.suffix in (".pth", ".pt", ".bin", ".safetensors") or path.exists() or hub_id
 
 
-def _adapter(reference: str) -> Any:
-    if reference in ZOO:
-        return importlib.import_module(f"sambench.models.{ZOO[reference].adapter}")
-    return importlib.import_module("sambench.models.sam") if _is_weights(reference) else None
+def _recognised(reference: str) -> ModelCard:
+    """The card whose adapter knows the weights; those of the first card of its family where they are in no list."""
+    from sambench.models import checkpoints
+
+    source = checkpoints.find(reference)
+    for module in dict.fromkeys(card.adapter for card in ZOO.values()):
+        recognise = getattr(adapter(module), "recognise", None)
+        name = None if recognise is None else recognise(source)
+        if name is not None:
+            return ZOO.get(name) or next(card for card in ZOO.values() if card.adapter == module)
+    held = source.config() or checkpoints.contents(source)
+    what = held.get("model_type") or checkpoints.some(map(str, held)) or "no tensors"
+    able = sorted({card.family for card in ZOO.values() if hasattr(adapter(card.adapter), "recognise")})
+    raise UsageError(f"{reference} is of no known family ({', '.join(able)}): it holds {what}")
 
 
 def _user_class(reference: str) -> Any:
