@@ -200,10 +200,18 @@ def _fix_count(found: int, wanted: int) -> str:
     return "more than the split holds: are files of another split or version among them?"
 
 
+_REMEDIES = {
+    "missing_image": "complete the images for results you report",
+    "missing_labels": "complete the labels for results you report",
+}
+"""What to do about images that are left out because the copy is not whole; other rules are the dataset's own."""
+
+
 def _left_out(dataset: Dataset) -> Iterator[Row]:
     excluded: Mapping[str, int] = getattr(dataset, "excluded", {})
     for rule, count in excluded.items():
-        yield Row(WARN, "left out", f"{count} images by rule {rule}", "complete the images for results you report")
+        remedy = _REMEDIES.get(rule, "")
+        yield Row(WARN if remedy else OK, "left out", f"{count} images by rule {rule}", remedy)
 
 
 def _headers(dataset: Dataset, index: Sequence[IndexEntry]) -> Row:

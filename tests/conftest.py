@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -81,16 +81,25 @@ def toy_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """One cache folder for all tests of a process: nothing is left on the machine, nothing old is found."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SAMBENCH_CACHE", str(folder))
+        yield folder
+
+
 @pytest.fixture(scope="session")
 def sambench_cli(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs the command line in a process of its own, in an empty folder; extra keywords are environment variables."""
-    folder, cache = tmp_path_factory.mktemp("cwd"), tmp_path_factory.mktemp("cache")
+    folder = tmp_path_factory.mktemp("cwd")
 
     def call(*arguments: object, code: int | None = 0, **environment: str) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             [sys.executable, "-m", "sambench", *map(str, arguments)],
             cwd=folder,
-            env={**os.environ, "SAMBENCH_CACHE": str(cache), **environment},
+            env={**os.environ, **environment},
             capture_output=True,
             text=True,
             timeout=300,

@@ -36,11 +36,6 @@ BUILDS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SAMBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
-
-
 def change(path: Path, edit: Callable[[dict[str, Any]], Any]) -> None:
     """Edit a JSON file in place."""
     content = json.loads(path.read_text())

@@ -16,12 +16,6 @@ from sambench.errors import DataError, UsageError
 from sambench.suite.datasets.ibd import PLUGIN as Ibd
 from sambench.suite.datasets.ishape import PLUGIN as IShape
 
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SAMBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
-
-
 # --- iShape ----------------------------------------------------------------------------------------------------------
 
 SUBSETS = ("antenna", "branch", "fence", "hanger", "log", "wire")

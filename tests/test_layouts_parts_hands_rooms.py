@@ -27,11 +27,6 @@ BUILDS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SAMBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
-
-
 @pytest.mark.parametrize(("plugin", "built"), BUILDS.items())
 def test_found_wherever_it_was_unpacked(plugin: Any, built: tuple[Callable[[Path], None], str], tmp_path: Path) -> None:
     build, inner = built

@@ -24,11 +24,6 @@ from sambench.suite.datasets.woodscape import PLUGIN as WoodScape
 BUILDS = {Ndd20: ndd20.build, Streets: streets.build, Visor: visor.build, WoodScape: woodscape.build}
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SAMBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
-
-
 @pytest.mark.parametrize(("plugin", "build"), BUILDS.items())
 def test_found_in_its_folder_above_it_and_deeper(plugin: Any, build: Callable[[Path], None], tmp_path: Path) -> None:
     build(tmp_path / "data")

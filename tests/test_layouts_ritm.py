@@ -21,11 +21,6 @@ from sambench.suite.datasets.pascal_voc import PLUGIN as PascalVoc
 from sambench.suite.datasets.sbd import PLUGIN as Sbd
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SAMBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
-
-
 def opened(plugin: Any, root: Path, split: str | None = None, **options: Any) -> Any:
     chosen, split = plugin.Options(**options), split or plugin.card.default_split
     found = plugin.locate(root, split, chosen)

@@ -16,11 +16,6 @@ from sambench.readers import index_cache, video_json
 FRAME = "5d24e4ea/img_0000001"
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SAMBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
-
-
 def changed(change: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
     file = content()
     change(file)
