@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fixtures.layout_checks import opened
 from fixtures.tiny_datasets import bbbc038, coco, coco_content, photo, save, square, write_json
 
 from sambench.errors import DataError, UsageError
@@ -17,17 +18,6 @@ from sambench.suite.datasets.coco import PLUGIN as Coco
 from sambench.suite.datasets.coco_json import PLUGIN as CocoJson
 from sambench.suite.datasets.lvis import PLUGIN as Lvis
 from sambench.suite.datasets.mask_pngs import PLUGIN as MaskPngs
-from sambench.types import Dataset
-
-
-def opened(plugin: Any, data_root: Path, split: str | None = None, **options: Any) -> Any:
-    """The dataset as the engine opens it."""
-    chosen, split = plugin.Options(**options), split or plugin.card.default_split
-    root = plugin.locate(data_root, split, chosen)
-    assert root is not None
-    dataset = plugin(root, split, chosen)
-    assert isinstance(dataset, Dataset)
-    return dataset
 
 
 def totals(dataset: Any) -> tuple[int, int]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fixtures.layout_checks import dropped, instances, listed, opened
+from fixtures.layout_checks import dropped, found_with_or_without_the_archives_folders, instances, listed, opened
 from fixtures.layouts import bbbc038, doors, dram, egohos, ppdls
 from fixtures.layouts.dram import BARE, BOTTLE, HARE, TEST, boxes
 from fixtures.tiny_datasets import photo, save, square
@@ -34,21 +34,7 @@ BUILDS = {
 @pytest.mark.parametrize(("plugin", "built"), BUILDS.items())
 def test_found_wherever_it_was_unpacked(plugin: Any, built: tuple[Callable[[Path], None], str], tmp_path: Path) -> None:
     build, inner = built
-    build(tmp_path / "data")
-    at = tmp_path / "data" / plugin.card.name
-    expected = listed(opened(plugin, tmp_path / "data"))
-    assert listed(opened(plugin, at)) == expected
-    assert listed(opened(plugin, at / inner)) == expected
-    # With nothing of the archive's own folders: what they held lies directly in the folder of the name.
-    (at / inner).rename(tmp_path / "inner")
-    shutil.rmtree(at, ignore_errors=True)
-    (tmp_path / "inner").rename(at)
-    assert listed(opened(plugin, tmp_path / "data")) == expected
-    (tmp_path / "empty" / "images").mkdir(parents=True)
-    for nothing in ("empty", "absent"):
-        assert plugin.locate(tmp_path / nothing, plugin.card.default_split, plugin.Options()) is None
-    with pytest.raises(DataError, match="nothing_of_the_name"):
-        opened(plugin, tmp_path / "data").load("nothing_of_the_name").image  # noqa: B018
+    found_with_or_without_the_archives_folders(plugin, build, inner, tmp_path)
 
 
 # --- BBBC038 ---------------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fixtures.layout_checks import dropped, instances, listed, opened
+from fixtures.layout_checks import dropped, found_in_its_folder_above_it_and_deeper, instances, listed, opened
 from fixtures.layouts import cityscapes, ovis, sa1b
 from fixtures.tiny_datasets import photo, save, square, write_json
 
@@ -24,19 +24,7 @@ FIRST, SECOND = cityscapes.FIRST, cityscapes.SECOND
 
 @pytest.mark.parametrize(("plugin", "build"), BUILDS.items())
 def test_found_in_its_folder_above_it_and_deeper(plugin: Any, build: Callable[[Path], None], tmp_path: Path) -> None:
-    build(tmp_path / "data")
-    name = plugin.card.name
-    expected = listed(opened(plugin, tmp_path / "data"))
-    assert listed(opened(plugin, tmp_path / "data" / name)) == expected
-    (tmp_path / "data" / name).rename(tmp_path / "inner")
-    (tmp_path / "data" / name).mkdir()
-    (tmp_path / "inner").rename(tmp_path / "data" / name / plugin.card.folders[1])
-    assert listed(opened(plugin, tmp_path / "data")) == expected
-    (tmp_path / "empty" / "images").mkdir(parents=True)
-    for nothing in ("empty", "absent"):
-        assert plugin.locate(tmp_path / nothing, plugin.card.default_split, plugin.Options()) is None
-    with pytest.raises(DataError, match="nothing_of_the_name"):
-        opened(plugin, tmp_path / "data").load("nothing_of_the_name")
+    found_in_its_folder_above_it_and_deeper(plugin, build, tmp_path)
 
 
 # --- Cityscapes ------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fixtures.layout_checks import dropped, instances, listed, opened
+from fixtures.layout_checks import dropped, found_with_or_without_the_archives_folders, instances, listed, opened
 from fixtures.layouts import ade20k, gtea, hypersim
 from fixtures.layouts.dram import boxes
 from fixtures.tiny_datasets import photo, save
@@ -30,20 +30,7 @@ BUILDS = {
 @pytest.mark.parametrize(("plugin", "built"), BUILDS.items())
 def test_found_wherever_it_was_unpacked(plugin: Any, built: tuple[Callable[[Path], None], str], tmp_path: Path) -> None:
     build, inner = built
-    build(tmp_path / "data")
-    at = tmp_path / "data" / plugin.card.name
-    expected = listed(opened(plugin, tmp_path / "data"))
-    assert listed(opened(plugin, at)) == expected
-    assert listed(opened(plugin, at / inner)) == expected
-    (at / inner).rename(tmp_path / "inner")
-    shutil.rmtree(at, ignore_errors=True)
-    (tmp_path / "inner").rename(at)
-    assert listed(opened(plugin, tmp_path / "data")) == expected
-    (tmp_path / "empty" / "images").mkdir(parents=True)
-    for nothing in ("empty", "absent"):
-        assert plugin.locate(tmp_path / nothing, plugin.card.default_split, plugin.Options()) is None
-    with pytest.raises(DataError, match="nothing_of_the_name"):
-        opened(plugin, tmp_path / "data").load("nothing_of_the_name")
+    found_with_or_without_the_archives_folders(plugin, build, inner, tmp_path)
 
 
 # --- ADE20K ----------------------------------------------------------------------------------------------------------

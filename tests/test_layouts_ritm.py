@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.io
+from fixtures.layout_checks import opened
 from fixtures.layouts import berkeley, davis345, grabcut, pascal_voc, sbd
 from fixtures.tiny_datasets import photo, save, square
 from PIL import Image
@@ -19,13 +20,6 @@ from sambench.suite.datasets.davis345 import PLUGIN as Davis345
 from sambench.suite.datasets.grabcut import PLUGIN as GrabCut
 from sambench.suite.datasets.pascal_voc import PLUGIN as PascalVoc
 from sambench.suite.datasets.sbd import PLUGIN as Sbd
-
-
-def opened(plugin: Any, root: Path, split: str | None = None, **options: Any) -> Any:
-    chosen, split = plugin.Options(**options), split or plugin.card.default_split
-    found = plugin.locate(root, split, chosen)
-    assert found is not None
-    return plugin(found, split, chosen)
 
 
 def listed(dataset: Any) -> dict[str, int]:
