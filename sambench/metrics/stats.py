@@ -63,6 +63,14 @@ def bootstrap_interval(
     return _bootstrap_interval(array, codes, rng, resamples)
 
 
+def bootstrap_means(
+    values: Values, clusters: Labels, rng: np.random.Generator, *, resamples: int = RESAMPLES
+) -> NDArray[np.float64] | None:
+    """``(resamples,)``: the means that :func:`bootstrap_interval` takes its percentiles of; None where it has none."""
+    array = _checked(values)
+    return _bootstrap_means(array, _codes(clusters, array.size)[0], rng, resamples)
+
+
 def metric_of(values: Values, clusters: Labels | None, seed: int) -> Metric:
     """Mean, count and both 95 % intervals of per-mask values (fractions).
 
@@ -140,6 +148,17 @@ def _normal_interval(values: NDArray[np.float64]) -> tuple[float, float] | None:
 def _bootstrap_interval(
     values: NDArray[np.float64], codes: NDArray[np.int64], rng: np.random.Generator, resamples: int
 ) -> tuple[float, float] | None:
+    means = _bootstrap_means(values, codes, rng, resamples)
+    if means is None:
+        return None
+    # The mean of any resample lies within the values; rounding may have moved it out by a last bit.
+    low, high = np.clip(np.quantile(means, (0.025, 0.975)), values.min(), values.max())
+    return (float(low), float(high))
+
+
+def _bootstrap_means(
+    values: NDArray[np.float64], codes: NDArray[np.int64], rng: np.random.Generator, resamples: int
+) -> NDArray[np.float64] | None:
     if values.size == 0 or (size := int(codes.max()) + 1) < 2:
         return None
     # Sorted within each cluster as well: a sum of floats depends on its order.
@@ -155,6 +174,4 @@ def _bootstrap_interval(
         # int64 bounded below 2**32 is filled value by value, so the draws do not depend on ``rows``.
         drawn = pairs[rng.integers(0, size, (stop - start, size))].sum(axis=1)
         means[start:stop] = drawn.real / drawn.imag
-    # The mean of any resample lies within the values; rounding may have moved it out by a last bit.
-    low, high = np.clip(np.quantile(means, (0.025, 0.975)), values.min(), values.max())
-    return (float(low), float(high))
+    return means
