@@ -45,7 +45,7 @@ CARD = Card(
     },
     default_split="validation",
     group="sam23",
-    tasks=frozenset({"single_point", "text_to_mask"}),
+    tasks=frozenset({"single_point", "proposals", "noc", "text_to_mask"}),
     folders=("ade20k", "ADE20K_2021_17_01", "ADE20K_2016_07_26", "ADE20K"),
     paper=PaperUse("ADE20K", "Validation", 302, 10128),
     gotchas=(

@@ -31,7 +31,7 @@ CARD = Card(
     },
     default_split="stage1_train",
     group="sam23",
-    tasks=frozenset({"single_point", "text_to_mask"}),
+    tasks=frozenset({"single_point", "proposals", "noc", "text_to_mask"}),
     folders=("bbbc038", "BBBC038", "BBBC038v1", "bbbc038v1", "data-science-bowl-2018"),
     paper=PaperUse("BBBC038v1", "Train", 227, 10506),
     classes=("nucleus",),

@@ -23,7 +23,8 @@ CARD = Card(
     splits={"all": Split(100, 100, "96 different pictures, four of them with two objects")},
     default_split="all",
     group="ritm5",
-    tasks=frozenset({"single_point"}),
+    tasks=frozenset({"single_point", "proposals", "noc"}),
+    published_as={"noc": "Berkeley"},
     folders=("berkeley", "Berkeley"),
     gotchas=(
         "A sample is one object: a picture with two objects is two samples.",

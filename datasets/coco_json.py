@@ -25,7 +25,7 @@ CARD = Card(
     splits={"all": Split()},
     default_split="all",
     group="generic",
-    tasks=frozenset({"single_point", "proposals", "instances", "text_to_mask"}),
+    tasks=frozenset({"single_point", "noc", "proposals", "instances", "text_to_mask"}),
 )
 
 

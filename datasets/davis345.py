@@ -23,7 +23,8 @@ CARD = Card(
     splits={"all": Split(345, 345)},
     default_split="all",
     group="ritm5",
-    tasks=frozenset({"single_point"}),
+    tasks=frozenset({"single_point", "proposals", "noc"}),
+    published_as={"noc": "DAVIS"},
     folders=("davis345", "DAVIS", "DAVIS345", "DAVIS-345"),
     gotchas=(
         "The archive of DAVIS 2016 itself (JPEGImages/, Annotations/) holds other frames in another layout.",

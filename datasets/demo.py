@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +24,7 @@ CARD = Card(
     splits={"all": Split(24, 471, "and 2 crowd regions")},
     default_split="all",
     group="demo",
-    tasks=frozenset({"single_point", "edges", "proposals", "instances", "text_to_mask"}),
+    tasks=frozenset({"single_point", "noc", "edges", "proposals", "instances", "text_to_mask"}),
     gotchas=(
         "Cut-outs on photographs are easier than photographs of things: figures on the demo rank nothing.",
         "Objects hold parts, and parts subparts: attributes level (whole, part, subpart) and parent (annotation id).",
@@ -47,6 +47,11 @@ class Demo:
     def locate(cls, root: Path, split: str, options: Options) -> Path | None:
         """The cache folder, whatever the data root; :meth:`index` and :meth:`load` make what is not there yet."""
         return demo_cache.folder()
+
+    @property
+    def categories(self) -> Mapping[int, str]:
+        """Names by number."""
+        return self._reader.categories
 
     def index(self) -> Sequence[IndexEntry]:
         return self._reader.index()

@@ -38,7 +38,7 @@ CARD = Card(
     },
     default_split="DS1",
     group="sam23",
-    tasks=frozenset({"single_point", "text_to_mask"}),
+    tasks=frozenset({"single_point", "proposals", "noc", "text_to_mask"}),
     folders=("doors", "DOORS"),
     paper=PaperUse("DOORS", "DS1", 10000, 10000),
     classes=("boulder",),

@@ -52,7 +52,7 @@ CARD = Card(
     },
     default_split="train",
     group="sam23",
-    tasks=frozenset({"single_point", "text_to_mask"}),
+    tasks=frozenset({"single_point", "proposals", "noc", "text_to_mask"}),
     folders=("egohos", "EgoHOS", "egohos_dataset"),
     paper=PaperUse("EgoHOS", "Train (including only Ego4D and THU-READ)", 2940, 9961),
     classes=tuple(_CLASSES.values()),

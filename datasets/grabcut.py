@@ -24,7 +24,8 @@ CARD = Card(
     splits={"all": Split(50, 50)},
     default_split="all",
     group="ritm5",
-    tasks=frozenset({"single_point"}),
+    tasks=frozenset({"single_point", "proposals", "noc"}),
+    published_as={"noc": "GrabCut"},
     folders=("grabcut", "GrabCut"),
     gotchas=(
         "128 is a band along the border that counts for nothing: taking all that is not 0 inflates the objects.",

@@ -40,7 +40,7 @@ CARD = Card(
     },
     default_split="gtea",
     group="sam23",
-    tasks=frozenset({"single_point", "text_to_mask"}),
+    tasks=frozenset({"single_point", "proposals", "noc", "text_to_mask"}),
     folders=("gtea", "GTEA_hand2K", "hand2K_dataset", "hand2K"),
     paper=PaperUse("GTEA", "Train (segmenting hands task)", 652, 1208),
     classes=("left hand", "right hand", "hand"),

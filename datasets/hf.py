@@ -28,7 +28,7 @@ CARD = Card(
     splits={"all": Split(note="the split of the dataset stands in the query: ?split=...")},
     default_split="all",
     group="generic",
-    tasks=frozenset({"single_point", "proposals", "instances", "text_to_mask"}),
+    tasks=frozenset({"single_point", "noc", "proposals", "instances", "text_to_mask"}),
     gotchas=(
         "Without revision=COMMIT the hub may hand out other data tomorrow.",
         "Keys of the query: split, image, mask, id, config, revision, void, limit, streaming.",

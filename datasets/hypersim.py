@@ -52,7 +52,7 @@ CARD = Card(
     },
     default_split="all",
     group="sam23",
-    tasks=frozenset({"single_point", "text_to_mask"}),
+    tasks=frozenset({"single_point", "proposals", "noc", "text_to_mask"}),
     folders=("hypersim", "Hypersim", "ml-hypersim"),
     paper=PaperUse("Hypersim", "Evermotion archinteriors volumes 1-55 excluding 20,25,40,49", 338, 9445),
     classes=tuple(_NYU40.split(", ")),

@@ -41,7 +41,7 @@ CARD = Card(
     },
     default_split="val",
     group="sam23",
-    tasks=frozenset({"single_point", "text_to_mask"}),
+    tasks=frozenset({"single_point", "proposals", "noc", "text_to_mask"}),
     folders=("ishape", "iShape", "ishape_dataset"),
     paper=PaperUse("iShape", "Validation", 754, 9742),
     classes=SUBSETS,

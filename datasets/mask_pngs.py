@@ -28,7 +28,7 @@ CARD = Card(
     splits={"all": Split()},
     default_split="all",
     group="generic",
-    tasks=frozenset({"single_point", "proposals"}),
+    tasks=frozenset({"single_point", "noc", "proposals"}),
     gotchas=(
         "A label map must be lossless: save PNG, never JPEG.",
         "255 is an instance like any other unless --set dataset.void=255 says that it is void.",

@@ -43,7 +43,7 @@ CARD = Card(
     },
     default_split=PEOPLE,
     group="reference",
-    tasks=frozenset({"single_point", "text_to_mask"}),
+    tasks=frozenset({"single_point", "proposals", "noc", "text_to_mask"}),
     folders=("miap", "MIAP", "open_images", "openimages", "OpenImages"),
     gotchas=(
         "The two splits are two subjects on the same images: --split people (Table 2) and --split clothing (Table 6).",

@@ -33,7 +33,7 @@ CARD = Card(
     },
     default_split="all",
     group="sam23",
-    tasks=frozenset({"single_point", "text_to_mask"}),
+    tasks=frozenset({"single_point", "proposals", "noc", "text_to_mask"}),
     folders=("ndd20", "NDD20"),
     paper=PaperUse("NDD20", "N/A", 4402, 6100),
     classes=("dolphin",),

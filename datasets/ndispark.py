@@ -28,7 +28,7 @@ CARD = Card(
     },
     default_split="train",
     group="sam23",
-    tasks=frozenset({"single_point", "text_to_mask"}),
+    tasks=frozenset({"single_point", "proposals", "noc", "text_to_mask"}),
     folders=("ndispark", "ndis_park", "NDISPark"),
     paper=PaperUse("NDISPark", "Train", 111, 2577),
     classes=("car",),

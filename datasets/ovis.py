@@ -33,7 +33,7 @@ CARD = Card(
     },
     default_split="train",
     group="sam23",
-    tasks=frozenset({"single_point", "text_to_mask"}),
+    tasks=frozenset({"single_point", "proposals", "noc", "text_to_mask"}),
     folders=("ovis", "OVIS"),
     paper=PaperUse("OVIS", "Train", 2044, 10011),
     classes=(

@@ -45,7 +45,8 @@ CARD = Card(
     },
     default_split="val",
     group="ritm5",
-    tasks=frozenset({"single_point", "text_to_mask"}),
+    tasks=frozenset({"single_point", "proposals", "noc", "text_to_mask"}),
+    published_as={"noc": "Pascal VOC"},
     folders=("pascal_voc", "PascalVOC", "VOC2012", "VOCdevkit", "VOC"),
     classes=CLASSES,
     gotchas=(

@@ -36,7 +36,7 @@ CARD = Card(
     },
     default_split="hard",
     group="sam23",
-    tasks=frozenset({"single_point", "text_to_mask"}),
+    tasks=frozenset({"single_point", "proposals", "noc", "text_to_mask"}),
     folders=("pidray", "PIDray", "PIDRay"),
     paper=PaperUse("PIDRay", "Test (hard)", 3733, 8892),
     classes=(

@@ -34,7 +34,7 @@ CARD = Card(
     },
     default_split="all",
     group="sam23",
-    tasks=frozenset({"single_point", "text_to_mask"}),
+    tasks=frozenset({"single_point", "proposals", "noc", "text_to_mask"}),
     folders=("plittersdorf", "Plittersdorf", "plittersdorf_instance_segmentation_coco"),
     paper=PaperUse("Plittersdorf", "Train, validation, test", 187, 546),
     classes=("animal",),

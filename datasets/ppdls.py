@@ -39,7 +39,7 @@ CARD = Card(
     },
     default_split="Ara2012+Tobacco",
     group="sam23",
-    tasks=frozenset({"single_point", "text_to_mask"}),
+    tasks=frozenset({"single_point", "proposals", "noc", "text_to_mask"}),
     folders=("ppdls", "PPDLS", "Plant_Phenotyping_Datasets", "CVPPP"),
     paper=PaperUse("PPDLS", "N/A", 182, 2347),
     classes=("leaf",),

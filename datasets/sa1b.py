@@ -31,7 +31,7 @@ CARD = Card(
     splits={"all": Split(None, None, "what was unpacked, of 11 million images and 1.1 billion masks")},
     default_split="all",
     group="reference",
-    tasks=frozenset({"single_point"}),
+    tasks=frozenset({"single_point", "proposals", "noc"}),
     folders=("sa1b", "SA-1B", "sa-1b", "SA1B"),
     gotchas=(
         "SAM was trained on it and made its masks: a score of SAM here is no zero-shot measurement.",

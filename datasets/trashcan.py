@@ -30,7 +30,7 @@ CARD = Card(
     },
     default_split="train",
     group="sam23",
-    tasks=frozenset({"single_point", "text_to_mask"}),
+    tasks=frozenset({"single_point", "proposals", "noc", "text_to_mask"}),
     folders=("trashcan", "TrashCan", "trash_can", "dataset"),
     paper=PaperUse("TrashCan", "Train (instance task)", 5936, 9540),
     classes=(

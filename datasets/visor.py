@@ -37,7 +37,7 @@ CARD = Card(
     },
     default_split="val",
     group="sam23",
-    tasks=frozenset({"single_point", "text_to_mask"}),
+    tasks=frozenset({"single_point", "proposals", "noc", "text_to_mask"}),
     folders=("visor", "VISOR", _DEPOSIT),
     paper=PaperUse("VISOR", "Validation", 1864, 10141),
     gotchas=(

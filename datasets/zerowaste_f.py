@@ -37,7 +37,7 @@ CARD = Card(
     },
     default_split="train",
     group="sam23",
-    tasks=frozenset({"single_point", "text_to_mask"}),
+    tasks=frozenset({"single_point", "proposals", "noc", "text_to_mask"}),
     folders=("zerowaste_f", "zerowaste-f", "zerowaste-f-final", "zerowaste", "ZeroWaste"),
     paper=PaperUse("ZeroWaste-f", "Train", 2947, 6155),
     classes=("rigid_plastic", "cardboard", "metal", "soft_plastic"),
@@ -102,6 +102,10 @@ class _ClassMaps(ListedDataset):
 
     def __init__(self, folder: Path, missing_images: str, unpack: str) -> None:
         self._folder, self._missing_images, self._unpack = folder, missing_images, unpack
+
+    @property
+    def categories(self) -> Mapping[int, str]:
+        return _CLASSES
 
     def load(self, id: str) -> Sample:
         path = self.image_file(id)

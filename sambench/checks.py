@@ -71,10 +71,14 @@ def check_model(reference: str, assignments: Sequence[str], device: str) -> list
         ("multimask", "multimask", lambda: _multimask(pairs)),
         ("masks", "masks", lambda: _masks(pairs)),
         ("boxes", "boxes", lambda: _boxes(pairs)),
+        ("edges", "edges", lambda: _edges(pairs)),
+        ("text", "text", lambda: _text(pairs)),
     ]
     for capability, what, trial in trials:
         if capability in model.capabilities:
             attempt(what, trial)
+    if "points" in model.capabilities and "masks" not in model.capabilities:
+        checks.append(Check("previous mask", True, "not taken: at later clicks the model gets all clicks and no mask"))
     return checks
 
 
@@ -137,15 +141,18 @@ def _multimask(pairs: _Pairs) -> str:
 
 
 def _masks(pairs: _Pairs) -> str:
+    """As the click loop does it: the second click with what the first answered, which may be any sequence."""
     sample, view = pairs[0]
-    _, prompts = _prompted(sample, 1)
-    first = view.predict(prompts, multimask=True)
-    fed = first.feedback([(i, int(k)) for i, k in enumerate(first.scores.argmax(axis=1))])
+    (_, first), (_, both) = _prompted(sample, 1), _prompted(sample, 2)
+    answer = view.predict(first, multimask=True)
+    fed = answer.feedback([(i, int(k)) for i, k in enumerate(answer.scores.argmax(axis=1))])
     if fed is None:
-        raise SambenchError("claims masks, but feedback() gives no logits")
-    again = view.predict(Prompts(prompts.points, prompts.labels, mask_logits=fed), multimask=False)
-    _well_formed(again, len(prompts), sample)
-    return f"logits {tuple(fed.shape)} fed back"
+        raise SambenchError("claims masks, but feedback() gives nothing")
+    if len(fed) != len(first):
+        raise SambenchError(f"feedback() for {len(first)} prompts gives {len(fed)} answers")
+    again = view.predict(Prompts(both.points, both.labels, mask_logits=fed), multimask=False)
+    _well_formed(again, len(both), sample)
+    return f"the previous answer fed back, {f'logits {tuple(fed.shape)}' if hasattr(fed, 'shape') else 'opaque'}"
 
 
 def _boxes(pairs: _Pairs) -> str:
@@ -158,6 +165,32 @@ def _boxes(pairs: _Pairs) -> str:
         masks = prediction.masks([(i, int(k)) for i, k in enumerate(best)])
         ious += [iou(mask, instance.mask) for mask, instance in zip(masks, instances, strict=True)]
     return f"{len(ious)} boxes, mean IoU {np.mean(ious):.2f}"
+
+
+def _edges(pairs: _Pairs) -> str:
+    strengths = []
+    for sample, view in pairs:
+        edges: Any = getattr(view, "edges", None)
+        if edges is None:
+            raise SambenchError("claims edges, but its view has no edges()")
+        first, second = edges(), edges()
+        if first.shape != sample.size or not np.issubdtype(first.dtype, np.floating):
+            raise SambenchError(f"edges of image {sample.id} are {first.dtype} {first.shape}, expected {sample.size}")
+        # A value that is not a number is in no interval either.
+        if not ((first >= 0) & (first <= 1)).all():
+            raise SambenchError(f"edges of image {sample.id} are not all between 0 and 1")
+        if not np.array_equal(first, second):
+            raise SambenchError(f"the edges of image {sample.id} changed between two equal calls")
+        strengths.append(float(first.mean()))
+    thin = getattr(pairs[0][1], "edges_are_thin", False)
+    return f"{len(pairs)} maps{', thin already' if thin else ''}, mean strength {np.mean(strengths):.3f}"
+
+
+def _text(pairs: _Pairs) -> str:
+    sample, view = pairs[0]
+    names = list(dict.fromkeys(i.class_name for i in sample.truth.instances if i.class_name))[:2] or ["thing"]
+    _well_formed(view.predict(Prompts(text=names), multimask=True), len(names), sample)
+    return f"{len(names)} phrases: {', '.join(names)}"
 
 
 def _well_formed(prediction: Prediction, prompts: int, sample: Sample) -> None:

@@ -112,7 +112,8 @@ def cli() -> None:
     "models",
     multiple=True,
     metavar="M[,M]",
-    help="Zoo name, checkpoint file, hub id, local folder, or path/to/file.py:Class. Default: the embedded model.",
+    help="Zoo name, checkpoint file, hub id, local folder, or path/to/file.py:Class; of several the first is the "
+    "report's baseline. Default: the embedded model.",
 )
 @data_flags
 @out_flag
@@ -174,11 +175,12 @@ def run(dry_run: bool, as_json: bool, sweeps: Sequence[str], **arguments: Any) -
         if not summary["complete"]:
             complete = False
             _explain_incomplete(path, summary, settings)
-    report_path = _write_report(paths, settings.out / "report")
+    baseline = f"{(m := triples[0].model).name}@{m.weights_digest[:8]}" if len(settings.models) > 1 else ""
+    report_path = _write_report(paths, settings.out / "report", baseline)
     if as_json:
         click.echo(json.dumps([json.loads((p / "summary.json").read_text("utf-8")) for p in paths], indent=1))
     else:
-        _echo_table(paths)
+        _echo_table(paths, baseline)
         _echo_macro_means(settings.datasets, paths)
         _echo_missing(plans[0].missing)
         click.echo(f"\nreport: {report_path}")
@@ -236,16 +238,101 @@ def score(
 @cli.command()
 @click.argument("runs", nargs=-1, required=True, type=Path)
 @flag("--out", type=Path, required=True, help="Folder for the report.")
+@flag(
+    "--against",
+    "baseline",
+    default="",
+    metavar="MODEL",
+    help="Show each model's difference from this one, on each dataset.",
+)
 @flag("--json", "as_json", is_flag=True, help="The leaderboard as JSON on stdout too.")
-def report(runs: Sequence[Path], out: Path, as_json: bool) -> int:
-    """Write Markdown, CSV, JSON and LaTeX tables of runs (folders, searched for runs)."""
-    path = _write_report(list(runs), out)
+def report(runs: Sequence[Path], out: Path, baseline: str, as_json: bool) -> int:
+    """Write Markdown, CSV, JSON and LaTeX tables and figures of runs (folders, searched for runs)."""
+    path = _write_report(list(runs), out, baseline)
     if as_json:
         click.echo((out / "leaderboard.json").read_text("utf-8"))
     else:
-        _echo_table(list(runs))
+        _echo_table(list(runs), baseline)
         click.echo(f"\nreport: {path}")
     return 0
+
+
+@cli.command()
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@flag("--models", metavar="A,B", help="The two models, where a folder holds runs of several (name or name@digest).")
+@flag("--metric", default="", help="Which metric. Default: the task's first that is a mean over cases.")
+@flag("--tie", type=click.FloatRange(0), default=0.0, help="Differences of at most so much count as a tie.")
+@flag("--cases", type=click.IntRange(0), default=10, show_default=True, help="How many cases to show.")
+@flag("--common", is_flag=True, help="Leave out datasets that only one side has, instead of refusing.")
+@flag("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder for Markdown, CSV and JSON.")
+@plugins_flag
+@flag("--json", "as_json", is_flag=True, help="As JSON on stdout.")
+def compare(
+    runs: Sequence[Path],
+    models: str | None,
+    metric: str,
+    tie: float,
+    cases: int,
+    common: bool,
+    out: Path | None,
+    plugin_folders: Sequence[Path],
+    as_json: bool,
+) -> int:
+    """Compare two models case by case: RUNS are two folders of runs, or one or more that hold both with --models."""
+    from sambench import comparing, plugins
+    from sambench.reporting import comparison
+
+    for folder in plugin_folders:
+        plugins.add_folder(folder)
+    if models is None and len(runs) != 2:
+        raise UsageError(f"{len(runs)} folders given: give two to compare, or name the two with --models A,B")
+    names = plugins.split_names([models]) if models else ["", ""]
+    if len(names) != 2:
+        raise UsageError(f"--models {models}: give two different names with a comma between")
+    sides = (runs, runs) if models else ([runs[0]], [runs[1]])
+    result = comparing.compare(*sides, metric=metric, tie=tie, most=cases, common=common, keep=(names[0], names[1]))
+    click.echo(json.dumps(comparison.as_json(result), indent=1) if as_json else comparison.console(result))
+    if out is not None:
+        click.echo(f"\ncomparison: {comparison.write(result, out)}", err=as_json)
+    return 0
+
+
+@cli.command()
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@flag("--baseline", required=True, type=click.Path(path_type=Path), help="leaderboard.csv of an earlier report.")
+@flag("--metric", "metrics", multiple=True, help="What to check. Repeatable. Default: each task's primary metric.")
+@flag(
+    "--max-drop", type=click.FloatRange(0), help="How much worse: .01 is a point. Default: to the 95 % interval's end."
+)
+@flag("--junit", type=click.Path(path_type=Path), help="Also write JUnit XML.")
+@flag("--badge", type=click.Path(path_type=Path), help="Also write the JSON of a shields.io endpoint badge.")
+def gate(
+    runs: Sequence[Path],
+    baseline: Path,
+    metrics: Sequence[str],
+    max_drop: float | None,
+    junit: Path | None,
+    badge: Path | None,
+) -> int:
+    """For CI: exit 1 where a run is worse than the baseline, incomplete or missing. Writes a table, also to
+    GITHUB_STEP_SUMMARY where that is set."""
+    from sambench.files import output_error, write_atomic
+    from sambench.reporting import gate as gating
+    from sambench.reporting import load_summaries
+
+    checks = gating.gate(load_summaries(runs), baseline, metrics=metrics, max_drop=max_drop)
+    table = gating.markdown_table(checks)
+    click.echo(table)
+    for path, content in ((junit, gating.junit(checks)), (badge, gating.badge(checks))):
+        if path is not None:
+            write_atomic(path, content)
+    if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
+        try:
+            with open(summary, "a", encoding="utf-8") as file:
+                file.write(table + "\n")
+        except OSError as error:
+            raise output_error(Path(summary), error) from error
+    return 0 if all(check.passed for check in checks) else 1
 
 
 @cli.command("list")
@@ -496,16 +583,16 @@ def _find_one(name: str, **arguments: Any) -> Any:
     return found[0]
 
 
-def _write_report(paths: Sequence[Path], out: Path) -> Path:
+def _write_report(paths: Sequence[Path], out: Path, baseline: str = "") -> Path:
     from sambench.reporting import write_report
 
-    return write_report(paths, out)
+    return write_report(paths, out, baseline)
 
 
-def _echo_table(paths: Sequence[Path]) -> None:
+def _echo_table(paths: Sequence[Path], baseline: str = "") -> None:
     from sambench.reporting import console_table, load_summaries
 
-    click.echo(console_table(load_summaries(paths)))
+    click.echo(console_table(load_summaries(paths), baseline))
 
 
 def _echo_macro_means(asked: Sequence[str], paths: Sequence[Path]) -> None:

@@ -15,7 +15,7 @@ from sambench.engine import Job, Progress, execute
 from sambench.errors import SambenchError, UsageError
 from sambench.models import zoo
 from sambench.run import SCHEMA, RunDirectory, RunSpec, index_digest, now, read_json, records_digest
-from sambench.types import Card, Context, Dataset, Metric, Task
+from sambench.types import Card, Context, Dataset, Metric, TakesInputs, Task
 
 ShowProgress = Callable[[str, int, int], AbstractContextManager[Progress]]
 """Called with title, images done before, images in all."""
@@ -141,6 +141,8 @@ def make_plan(settings: Settings, models: Sequence[zoo.Located] | None = None) -
             entries, subset = subsets.draw(dataset.index(), settings.subset, one.card.name, one.split)
             if not entries:
                 raise UsageError(f"dataset {one.label} has no image in split {one.split} at {one.root}")
+            if isinstance(task, TakesInputs):
+                task.prepare(dataset, one.label)
             index, n_masks = [e.id for e in entries], sum(e.n_masks for e in entries)
             left_out = dict(getattr(dataset, "excluded", {}))
             triples += [
@@ -245,10 +247,11 @@ def specification(triple: Triple) -> RunSpec:
     """The frozen specification of a triple. Threads and device default to what a run that is already there has."""
     settings, model = triple.settings, triple.model
     device = device_for(model, settings.device)
+    inputs = dict(triple.task.inputs) if isinstance(triple.task, TakesInputs) else {}
     spec = RunSpec(
         task=triple.task.name,
         task_version=triple.task.version,
-        task_options=options.as_dict(triple.task_options),
+        task_options=options.as_dict(triple.task_options) | inputs,
         dataset=triple.found.label,
         dataset_options=options.as_dict(triple.found.options),
         split=triple.found.split,
@@ -361,7 +364,10 @@ def carry_out(
 
 def information(triple: Triple) -> dict[str, Any]:
     """What the summary says besides the specification and the scores."""
+    card = zoo.ZOO.get(triple.model.name) if triple.model.adapter else None
     return {
+        "family": "" if card is None else card.family,
+        "parameters": None if card is None else card.parameters,
         "zero_shot": zero_shot(triple.model.trained_on, triple.found.card),
         "signature": triple.task.signature,
         "left_out_of_index": dict(triple.left_out),
@@ -398,6 +404,8 @@ def summarize(directory: RunDirectory, task: Task, context: Context) -> dict[str
         "subset": spec.subset,
         "model": spec.model,
         "weights_digest": spec.weights_digest,
+        "family": info["family"],
+        "parameters": info["parameters"],
         "zero_shot": info["zero_shot"],
         "complete": len(outcomes) == len(directory.index),
         "n_expected": len(directory.index),
@@ -415,6 +423,7 @@ def summarize(directory: RunDirectory, task: Task, context: Context) -> dict[str
         "metrics": _jsonable(scores.metrics),
         "breakdowns": {k: {v: _jsonable(m) for v, m in cut.items()} for k, cut in scores.breakdowns.items()},
         "curves": {name: {axis: list(v) for axis, v in curve.items()} for name, curve in scores.curves.items()},
+        "lower_is_better": list(scores.lower_is_better),
         "warnings": list(scores.warnings),
         "index_digest": spec.index_digest,
         "records_digest": records_digest(records),

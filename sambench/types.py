@@ -89,8 +89,9 @@ class Instance:
     """One annotated object (or part, or stuff segment) of an image.
 
     ``id`` is unique within its image. ``annotated_area`` is the dataset's own area field, if it has one (COCO's
-    comes from polygons and may differ from the mask's pixel count). ``crowd`` marks regions that stand for many
-    objects: tasks that prompt for one object leave them out and count them.
+    comes from polygons and may differ from the mask's pixel count), ``annotated_box`` its own box: x, y, width and
+    height in pixels. ``crowd`` marks regions that stand for many objects: tasks that prompt for one object leave them
+    out and count them.
     """
 
     id: str
@@ -100,6 +101,7 @@ class Instance:
     crowd: bool = False
     annotated_area: float | None = None
     attributes: Mapping[str, Any] = field(default_factory=dict)
+    annotated_box: tuple[float, float, float, float] | None = None
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -107,13 +109,15 @@ class GroundTruth:
     """All that is annotated in one image.
 
     ``void``: pixels that count neither in clicks nor in IoU. ``boundaries``: one ``(H, W)`` bool map per annotator.
-    ``dropped``: how many annotations the reader left out, by named rule (``{"empty_mask": 2}``).
+    ``dropped``: how many annotations the reader left out, by named rule (``{"empty_mask": 2}``). ``empty``: those of
+    them whose mask holds no pixel; to the toolkits of COCO and LVIS they are objects that nobody finds.
     """
 
     instances: tuple[Instance, ...]
     void: Mask | None = None
     boundaries: tuple[NDArray[np.bool_], ...] = ()
     dropped: Mapping[str, int] = field(default_factory=dict)
+    empty: tuple[Instance, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -244,6 +248,8 @@ class Card:
 class Dataset(Protocol):
     """A dataset plugin: one file in ``datasets/`` with ``PLUGIN = <the class>``.
 
+    One whose objects have classes by number may also have ``categories``: their names, by number.
+
     ``Options`` is a frozen dataclass of what ``--set dataset.KEY=VALUE`` may change. ``arguments`` names what a
     generic dataset is called with (``coco_json:ANNOTATIONS,IMAGES``); such values fill the options of the same names.
     """
@@ -272,7 +278,9 @@ class Prompts:
 
     ``points``: ``(N, P, 2)`` float32 xy in pixels of the original image. ``labels``: ``(N, P)`` int64, 1 foreground,
     0 background, -1 padding. ``boxes``: ``(N, 4)`` float32 xyxy. ``mask_logits``: ``(N, h, w)``, what
-    :meth:`Prediction.feedback` of the same view answered earlier. ``text``: N phrases.
+    :meth:`Prediction.feedback` of the same view answered earlier. ``text``: N phrases, none empty; points that come
+    with them say which of several things is meant. A model with the capability ``text`` answers them as
+    :class:`TextPrediction` says.
     """
 
     points: NDArray[np.float32] | None = None
@@ -326,11 +334,48 @@ class Prediction(Protocol):
         None if the model takes no mask prompts."""
 
 
+class TextPrediction(Prediction, Protocol):
+    """What a model with the capability ``text`` answers to N phrases, with ``multimask=True``; with ``multimask=False``
+    it is the same without all candidates but the first of each phrase (M is 1).
+
+    ``scores``: ``(N, M)`` float32, M at least 1, finite, in descending order for each phrase. They rank the candidates;
+    what they are (a cosine similarity, a probability) is the model's to say. A phrase with fewer than M candidates has
+    empty masks after them, none of them an instance, whose score is 0 or that of the last candidate if that is lower.
+
+    Candidate 0 is the answer to a phrase that is taken to name one thing, also where the model holds that there is no
+    such thing. The instances are the answer to a phrase that names all things of a kind; their union is its region.
+
+    ``instances``: ``(N, M)`` bool, the candidates that the model gives out as things that the phrase names. None of
+    them: the model holds that the image has no such thing, and rejects the phrase. ``presence``: ``(N,)`` float32,
+    finite: how sure the model is that there is such a thing, from phrase and image alone, whatever the points; higher
+    is surer, comparable between phrases and images. ``notes``: N texts for the records, empty where there is nothing to
+    say about how the phrase was read ("cut to 77 of 90 tokens").
+
+    With points, candidates that hold the foreground ones and none of the background ones come first; candidate 0 is an
+    instance if there is a foreground point (and it is not empty), and none that holds a background point is one.
+    """
+
+    @property
+    def instances(self) -> NDArray[np.bool_]: ...
+
+    @property
+    def presence(self) -> NDArray[np.float32]: ...
+
+    @property
+    def notes(self) -> Sequence[str]: ...
+
+
 class View(Protocol):
     """A model looking at one image: encoded once, prompted many times.
 
+    With the capability ``text``, :meth:`predict` answers prompts with text with a :class:`TextPrediction`.
+
     With the capability ``edges`` it also has ``edges() -> NDArray[np.float32]``: ``(H, W)`` edge strength in [0, 1],
     and ``edges_are_thin: bool``, whether the map is one that must not be thinned again.
+
+    A view that can look closer has ``crops(boxes: Sequence[tuple[int, int, int, int]]) -> Iterator[View]``: for each
+    box, xyxy pixels with right and bottom exclusive, that part of the image as an image of its own, encoded when its
+    turn comes.
     """
 
     def predict(self, prompts: Prompts, *, multimask: bool) -> Prediction:
@@ -363,13 +408,16 @@ class Model(Protocol):
 class Context:
     """What a task may know besides sample and view: whose records these are, and what the model can do.
 
-    ``helpers``: threads that a task may spread its own work over, without any effect on the records.
+    ``helpers``: threads that a task may spread its own work over, without any effect on the records. ``device`` and
+    ``threads``: what the model computes on and with, for a task that computes something with torch itself.
     """
 
     dataset: str
     seed: int
     capabilities: frozenset[str] = frozenset()
     helpers: int = 1
+    device: str = "cpu"
+    threads: int = 1
 
 
 @dataclass(frozen=True)
@@ -421,7 +469,7 @@ class Scores:
 
     ``curves``: name of the curve, name of the axis, its values, as many for each axis; None where undefined.
     ``warnings``: what a reader of the scores should know, one sentence each, without a full stop. ``headlines``:
-    metrics that get a table of their own, as the primary one does.
+    metrics that get a table of their own, as the primary one does. ``lower_is_better``: metrics of which less is more.
     """
 
     metrics: Mapping[str, Metric]
@@ -430,6 +478,29 @@ class Scores:
     curves: Mapping[str, Mapping[str, Sequence[float | None]]] = field(default_factory=dict)
     warnings: Sequence[str] = ()
     headlines: Sequence[str] = ()
+    lower_is_better: Sequence[str] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Cases:
+    """The single cases that a run's metrics are means of, so that two runs can be paired and cases be looked at.
+
+    ``images``: ``(n,)``, the image of each. ``names``: ``(n,)``, what in the image: the id of an instance, or an empty
+    text for the image as a whole; with the image unique. ``values``: by metric, ``(n,)`` float64, NaN where a case
+    takes no part in it.
+    """
+
+    images: Sequence[str]
+    names: Sequence[str]
+    values: Mapping[str, NDArray[np.float64]]
+
+
+@runtime_checkable
+class HasCases(Protocol):
+    """A task whose records are cases, or hold what each is worth."""
+
+    def cases(self, records: Any) -> Cases:
+        """From the records (a ``pyarrow.Table``); the first metric is the one that a comparison is about."""
 
 
 class Task(Protocol):
@@ -470,3 +541,19 @@ class Task(Protocol):
 
     def summarize(self, records: Any, context: Context) -> Scores:
         """Everything that is reported, from the records (a ``pyarrow.Table``) alone."""
+
+
+@runtime_checkable
+class TakesInputs(Protocol):
+    """A task that takes something besides samples and a model, such as a file of boxes.
+
+    ``inputs``: by option, what stands in a run's specification in place of the option's value: name and digest of what
+    it names, so that a copy at another path is the same and another content is not.
+    """
+
+    @property
+    def inputs(self) -> Mapping[str, str]: ...
+
+    def prepare(self, dataset: Dataset, label: str) -> None:
+        """Called before the first sample, in every process. ``label``: what messages call the dataset. Raises
+        UsageError if the inputs do not fit it."""

@@ -8,12 +8,8 @@ the pixel farthest from the boundary of the error region.
 from __future__ import annotations
 
 import itertools
-import math
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,39 +17,17 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from sambench.clicking import GROUP, IDENTITY, Clicked, Policy, click_through, countable, size_bins
 from sambench.errors import DataError
-from sambench.metrics import iou as metric
 from sambench.metrics.stats import metric_of, metrics_by
-from sambench.prompts import Click, next_click, random_first_click
 from sambench.readers import mask_results
-from sambench.types import Context, Instance, Mask, Measured, Metric, Predictions, Prompts, Sample, Scores, View
-
-GROUP = 64
-"""Instances of one image that go through the clicks together: bounds the memory that their masks take."""
-
-SMALL, LARGE = 32**2, 96**2
-"""COCO's size bins in pixels of mask area: small below the first, large above the second (cocoeval.py)."""
+from sambench.types import Cases, Context, Mask, Measured, Metric, Predictions, Sample, Scores, View
 
 FEW_VALUES = 12
 """An attribute of at most so many different values is a cut of its own accord (COCO has 12 supercategories)."""
 
 ATTRIBUTE_METRICS = ("miou", "miou@3")
 """What is broken down by attributes: 1 and 3 points, as in Tables 2 and 6 of the paper."""
-
-
-@dataclass
-class _State:
-    """One instance on its way through the clicks."""
-
-    instance: Instance
-    target: Mask
-    clicks: list[Click] = field(default_factory=list)
-    predicted: Mask | None = None
-    ious: list[float] = field(default_factory=list)
-    scores: list[float] = field(default_factory=list)
-    chosen: int = 0
-    candidate_ious: list[float] = field(default_factory=list)
-    candidate_scores: list[float] = field(default_factory=list)
 
 
 class SinglePoint:
@@ -90,19 +64,9 @@ class SinglePoint:
 
     @property
     def schema(self) -> pa.Schema:
-        click = pa.struct([("x", pa.int32()), ("y", pa.int32()), ("positive", pa.bool_())])
         return pa.schema(
             [
-                ("dataset", pa.string()),
-                ("image_id", pa.string()),
-                ("instance_id", pa.string()),
-                ("class", pa.string()),
-                ("height", pa.int32()),
-                ("width", pa.int32()),
-                ("area", pa.int64()),
-                ("annotated_area", pa.float64()),
-                ("attributes", pa.map_(pa.string(), pa.string())),
-                ("clicks", pa.list_(click)),
+                *IDENTITY,
                 ("chosen", pa.int8()),
                 ("iou", pa.list_(pa.float64())),
                 ("score", pa.list_(pa.float32())),
@@ -128,84 +92,20 @@ class SinglePoint:
         )
 
     def excludes(self, sample: Sample) -> str:
-        return "" if self._instances(sample)[0] else "no_valid_mask"
+        return "" if countable(sample, self.options.min_area)[0] else "no_valid_mask"
 
     def measure(self, sample: Sample, view: View, context: Context) -> Measured:
-        instances, excluded = self._instances(sample)
-        rows: list[Mapping[str, Any]] = []
-        # The distance transforms of a round are many, independent, and let go of the interpreter's lock.
-        with ThreadPoolExecutor(context.helpers) as pool:
-            for start in range(0, len(instances), GROUP):
-                began = time.perf_counter()
-                states = [_State(i, i.mask) for i in instances[start : start + GROUP]]
-                self._click_through(states, sample, view, context, pool)
-                each = (time.perf_counter() - began) * 1000 / len(states)
-                rows.extend(self._row(state, sample, context, each) for state in states)
-        return Measured(rows, excluded)
-
-    def _click_through(
-        self, states: Sequence[_State], sample: Sample, view: View, context: Context, pool: ThreadPoolExecutor
-    ) -> None:
-        """Advances all instances click by click; each round is one call of the model."""
-        feed = self.options.feed_mask and "masks" in context.capabilities
-        void = sample.truth.void
-        fed: Any = None
-        rows_of: dict[int, int] = {}
-        for n in range(1, self.options.clicks[-1] + 1):
-            active = []
-            clicks = pool.map(partial(self._click, sample=sample, context=context, n=n), states)
-            for state, click in zip(states, clicks, strict=True):
-                if click is not None:
-                    state.clicks.append(click)
-                    active.append(state)
-                elif n > 1:
-                    # Nothing is left to correct: the mask is carried forward (OQ-10).
-                    state.ious.append(state.ious[-1])
-                    state.scores.append(state.scores[-1])
-            if not active:
-                continue
-            points = np.array([[(c.x, c.y) for c in s.clicks] for s in active], np.float32)
-            labels = np.array([[int(c.positive) for c in s.clicks] for s in active], np.int64)
-            previous = fed[[rows_of[id(s)] for s in active]] if fed is not None else None
-            multimask = n == 1 or self.options.later_multimask
-            prediction = view.predict(Prompts(points, labels, mask_logits=previous), multimask=multimask)
-            scores = np.where(np.isnan(prediction.scores), -np.inf, prediction.scores)
-            best = [int(k) for k in scores.argmax(axis=1)]
-            if n == 1:
-                masks = iter(prediction.masks([(i, m) for i in range(len(active)) for m in range(scores.shape[1])]))
-                for i, state in enumerate(active):
-                    self._first(
-                        state, [next(masks) for _ in range(scores.shape[1])], prediction.scores[i], best[i], void
-                    )
-            else:
-                chosen = prediction.masks(list(enumerate(best)))
-                for i, (state, mask) in enumerate(zip(active, chosen, strict=True)):
-                    state.predicted = mask
-                    state.ious.append(metric.iou(mask, state.target, void))
-                    state.scores.append(float(prediction.scores[i, best[i]]))
-            fed = prediction.feedback(list(enumerate(best))) if feed else None
-            rows_of = {id(s): i for i, s in enumerate(active)}
-
-    def _first(
-        self, state: _State, candidates: Sequence[Mask], scores: NDArray[np.float32], best: int, void: Mask | None
-    ) -> None:
-        state.chosen, state.predicted = best, candidates[best]
-        state.candidate_ious = [metric.iou(mask, state.target, void) for mask in candidates]
-        state.candidate_scores = [float(s) for s in scores]
-        state.ious.append(state.candidate_ious[best])
-        state.scores.append(state.candidate_scores[best])
-
-    def _click(self, state: _State, sample: Sample, context: Context, n: int) -> Click | None:
-        if n == 1 and self.options.first_click == "random":
-            key = (context.dataset, sample.id, state.instance.id)
-            return random_first_click(state.target, context.seed, key, sample.truth.void)
-        return next_click(state.target, state.predicted, state.clicks, sample.truth.void)
+        instances, excluded = countable(sample, self.options.min_area)
+        o = self.options
+        policy = Policy(o.clicks[-1], o.first_click, o.feed_mask, o.later_multimask)
+        clicked = click_through(instances, sample, view, context, policy, GROUP)
+        return Measured([_row(one, sample, context) for one in clicked], excluded)
 
     def read_predictions(self, path: Path) -> Predictions:
         return mask_results.read_predictions(path)
 
     def score(self, sample: Sample, answers: Mapping[str, Sequence[tuple[Mask, float]]], context: Context) -> Measured:
-        instances, excluded = self._instances(sample)
+        instances, excluded = countable(sample, self.options.min_area)
         rows = []
         for instance in instances:
             given = answers.get(instance.id)
@@ -217,59 +117,15 @@ class SinglePoint:
                         f"the predicted mask for annotation {instance.id} of image {sample.id} is "
                         f"{mask.size[1]}x{mask.size[0]}, the image is {instance.mask.size[1]}x{instance.mask.size[0]}"
                     )
-            state = _State(instance, instance.mask)
+            one = Clicked(instance, instance.mask)
             scores = np.array([s for _, s in given], np.float32)
-            self._first(state, [m for m, _ in given], scores, int(scores.argmax()), sample.truth.void)
-            rows.append(self._row(state, sample, context, 0.0))
+            one.answered([m for m, _ in given], scores, int(scores.argmax()), sample.truth.void)
+            rows.append(_row(one, sample, context))
         return Measured(rows, excluded)
-
-    def _instances(self, sample: Sample) -> tuple[list[Instance], dict[str, int]]:
-        """The instances that are prompted for, and how many are not, by rule (§2.3, OQ-2)."""
-        kept: list[Instance] = []
-        excluded = dict(sample.truth.dropped)
-        void = sample.truth.void
-        for instance in sample.truth.instances:
-            rule = ""
-            if instance.crowd:
-                rule = "crowd"
-            elif instance.mask.area == 0:
-                rule = "empty_mask"
-            elif metric.area_outside(instance.mask, void) == 0:
-                rule = "all_void"
-            elif instance.mask.area < self.options.min_area:
-                rule = "below_min_area"
-            if rule:
-                excluded[rule] = excluded.get(rule, 0) + 1
-            else:
-                kept.append(instance)
-        return kept, excluded
-
-    def _row(self, state: _State, sample: Sample, context: Context, time_ms: float) -> dict[str, Any]:
-        instance = state.instance
-        return {
-            "dataset": context.dataset,
-            "image_id": sample.id,
-            "instance_id": instance.id,
-            "class": instance.class_name,
-            "height": sample.size[0],
-            "width": sample.size[1],
-            "area": instance.mask.area,
-            "annotated_area": instance.annotated_area,
-            "attributes": _scalars(instance.attributes),
-            "clicks": [{"x": c.x, "y": c.y, "positive": c.positive} for c in state.clicks],
-            "chosen": state.chosen,
-            "iou": state.ious,
-            "score": state.scores,
-            "oracle_iou": max(state.candidate_ious),
-            "candidate_iou": state.candidate_ious,
-            "candidate_score": state.candidate_scores,
-            "time_ms": time_ms,
-        }
 
     def summarize(self, records: pa.Table, context: Context) -> Scores:
         images = records.column("image_id").to_pylist()
-        areas = records.column("area").to_numpy()
-        sizes = np.where(areas < SMALL, "small", np.where(areas > LARGE, "large", "medium")).tolist()
+        sizes = size_bins(records.column("area").to_numpy())
         classes = [c if c is not None else "" for c in records.column("class").to_pylist()]
         metrics: dict[str, Metric] = {}
         breakdowns: dict[str, dict[str, dict[str, Metric]]] = {"size": {}, "class": {}}
@@ -289,6 +145,11 @@ class SinglePoint:
             len(images),
             headlines=("oracle_miou",),
         )
+
+    def cases(self, records: pa.Table) -> Cases:
+        """Each mask; what :meth:`summarize` takes the means of."""
+        names = records.column("instance_id").to_pylist()
+        return Cases(records.column("image_id").to_pylist(), names, dict(self._values(records)))
 
     def _by_attributes(
         self, records: pa.Table, images: Sequence[str], context: Context
@@ -325,16 +186,17 @@ class SinglePoint:
         yield "oracle_miou", records.column("oracle_iou").to_numpy()
 
 
-def _scalars(attributes: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The attributes that are one value, as text, by name. Truth values are ``true`` and ``false``; NaN is no value."""
-    found = []
-    for name, value in sorted(attributes.items()):
-        plain = value.item() if isinstance(value, np.generic) else value
-        if isinstance(plain, bool):
-            found.append((name, str(plain).lower()))
-        elif isinstance(plain, (str, int)) or (isinstance(plain, float) and not math.isnan(plain)):
-            found.append((name, str(plain)))
-    return found
+def _row(one: Clicked, sample: Sample, context: Context) -> dict[str, Any]:
+    return {
+        **one.identity(sample, context),
+        "chosen": one.chosen,
+        "iou": one.ious,
+        "score": one.scores,
+        "oracle_iou": max(one.candidate_ious),
+        "candidate_iou": one.candidate_ious,
+        "candidate_score": one.candidate_scores,
+        "time_ms": one.time_ms,
+    }
 
 
 def _is_cut(values: set[str]) -> bool:

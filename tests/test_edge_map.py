@@ -71,7 +71,8 @@ def plain_strength(
 def plain_nms(boxes: NDArray[Any], scores: NDArray[Any], threshold: float) -> list[int]:
     kept: list[int] = []
     for i in sorted(range(len(boxes)), key=lambda i: (-(0.0 if np.isnan(scores[i]) else scores[i]), i)):
-        if all(not box_iou(boxes[i], boxes[j]) > threshold for j in kept):
+        # torchvision's CPU kernel compares an IoU in float32 with a threshold in double precision.
+        if all(not float(np.float32(box_iou(boxes[i], boxes[j]))) > threshold for j in kept):
             kept.append(i)
     return kept
 

@@ -43,6 +43,8 @@ def write_run(out: Path, *, model="region_tree", digest=TREE, dataset="demo", mi
         "subset": "paper",
         "model": model,
         "weights_digest": digest,
+        "family": "region_tree",
+        "parameters": 0,
         "zero_shot": "yes",
         "complete": True,
         "n_expected": 10,
@@ -307,9 +309,9 @@ def test_leaderboard_csv_exactly(tmp_path):
     expected = [
         "task,task_version,dataset,split,subset,model,weights_digest,signature,metric,value,ci95_low,ci95_high,"
         "ci95_bootstrap_low,ci95_bootstrap_high,n,unit,zero_shot,complete,n_expected,n_scored,n_failed,n_excluded,"
-        "n_masks,records_digest,sambench_version",
+        "n_masks,records_digest,sambench_version,family,parameters",
         f'single_point,1,demo,val,paper,region_tree,{TREE},"{SIGNATURE}",miou,0.1,,,0.0,0.3,1,fraction,yes,false,'
-        f"10,10,0,0,100,{'c' * 64},0.1.0",
+        f"10,10,0,0,100,{'c' * 64},0.1.0,region_tree,0",
     ]
     assert data.leaderboard_csv(load_summaries([tmp_path])) == "\n".join(expected) + "\n"
 
@@ -573,7 +575,7 @@ def test_every_column_and_field_is_documented(tmp_path):
     )
     run = write_run(tmp_path)
     fields = set(json.loads((run / "summary.json").read_text()))
-    columns = {*data.LEADERBOARD_COLUMNS, *data.BREAKDOWN_COLUMNS, *PUBLISHED_COLUMNS}
+    columns = {*data.LEADERBOARD_COLUMNS, *data.BREAKDOWN_COLUMNS, *data.DELTA_COLUMNS, *PUBLISHED_COLUMNS}
     table = data.leaderboard_json([board(tmp_path)])["leaderboards"][0]
     keys = {*table, *table["rows"][0], *table["rows"][0]["cells"][0], *metric(0.5)}
     assert (fields | columns | keys) - documented == set()
@@ -582,5 +584,5 @@ def test_every_column_and_field_is_documented(tmp_path):
 def test_every_file_is_documented(tmp_path):
     write_run(tmp_path / "runs")
     documented = (ROOT / "docs" / "reports.md").read_text("utf-8")
-    for path in write_report([tmp_path / "runs"], tmp_path / "out").parent.iterdir():
+    for path in write_report([tmp_path / "runs"], tmp_path / "out", "region_tree").parent.iterdir():
         assert f"| `{path.name}` |" in documented

@@ -5,22 +5,31 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sambench.reporting import text
+from sambench.reporting.baseline import Against, by_baseline, compare, difference_table, not_compared
 from sambench.reporting.load import RunSummary
-from sambench.reporting.tables import Leaderboard, average, cell, leaderboards
+from sambench.reporting.tables import Leaderboard, average, cell, in_unit, leaderboards, title
+
+METRICS_SHOWN = 9
+"""Metrics of a line, the first that the task names; a report has all."""
 
 
-def console_table(summaries: Sequence[RunSummary]) -> str:
-    """One line for each run, the mean of each row, remarks in words, and the signatures; a block for each task.
+def console_table(summaries: Sequence[RunSummary], baseline: str = "") -> str:
+    """One line for each run, the mean of each row, remarks in words, and the signatures; a block for each task. With a
+    ``baseline`` (as :func:`baseline.compare` takes it), a block of the other models' differences from that.
 
     Blocks are parted by an empty line; no newline at the end; empty if there are no runs.
     """
-    return "\n\n".join(_block(board) for board in leaderboards(summaries))
+    boards = leaderboards(summaries)
+    compared = compare(boards, baseline) if baseline else []
+    return "\n\n".join([*map(_block, boards), *map(_differences, by_baseline(compared))])
 
 
 def _block(board: Leaderboard) -> str:
     # miou@1 is miou under its other name.
-    metrics = [m for m in board.metrics if m != "miou@1" or "miou" not in board.metrics]
-    lines = [["model", "dataset", *metrics, "images", "masks", ""]]
+    metrics = [m for m in board.metrics if m != "miou@1" or "miou" not in board.metrics][:METRICS_SHOWN]
+    units = {m: board.unit(m) for m in metrics}
+    headings = [m if units[m] == "%" else in_unit(m, units[m]) for m in metrics]
+    lines = [["model", "dataset", *headings, "images", "masks", ""]]
     footnotes = board.footnotes()
     note = {s: f" [{k}]" if len(footnotes) > 1 else "" for s, k in footnotes.items()}
     for row in board.rows:
@@ -35,7 +44,15 @@ def _block(board: Leaderboard) -> str:
             lines.append([name, f"mean of {len(board.columns)}", *means, "", "", why])
     heading = f"{text.one_line(board.task)}, version {board.task_version} (%; ±: half of the 95 % interval)"
     signatures = [f"signature{note[s]}: {text.one_line(s)}" for s in footnotes]
-    return "\n".join([heading, *_aligned(lines), *signatures])
+    return "\n".join([heading, *aligned(lines), *signatures])
+
+
+def _differences(compared: Sequence[Against]) -> str:
+    first = compared[0]
+    metric = in_unit(title(first.metric), text.UNITS.get(first.unit, first.unit))
+    heading = f"{first.task}, version {first.task_version}: {metric}, each model minus {first.baseline.name}"
+    lines = aligned([[*line, ""] for line in difference_table(compared)], names=1)
+    return "\n".join([text.one_line(heading), *lines, *map(text.one_line, not_compared(compared))])
 
 
 def _values(board: Leaderboard, run: RunSummary, metrics: Sequence[str]) -> list[str]:
@@ -49,11 +66,12 @@ def _remarks(run: RunSummary) -> str:
     return ", ".join(zero_shot + ([] if run.complete else [f"incomplete{failed}"]))
 
 
-def _aligned(lines: Sequence[Sequence[str]]) -> list[str]:
-    """Padded to the widest field of each column; names and remarks to the left, numbers to the right."""
+def aligned(lines: Sequence[Sequence[str]], names: int = 2) -> list[str]:
+    """Padded to the widest field of each column; the first ``names`` columns and remarks to the left, numbers to the
+    right."""
     clean = [[text.one_line(field) for field in line] for line in lines]
     widths = [max(map(text.width, column)) for column in zip(*clean, strict=True)]
-    numbers = range(2, len(widths) - 1)
+    numbers = range(names, len(widths) - 1)
     return [
         "  ".join(
             text.pad(f, w, right=i in numbers) for i, (f, w) in enumerate(zip(line, widths, strict=True))

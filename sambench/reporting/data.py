@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from sambench.reporting.baseline import Against
 from sambench.reporting.load import Metrics, RunSummary
 from sambench.reporting.tables import Leaderboard
 from sambench.types import Metric
@@ -18,7 +19,18 @@ _STATE = ("zero_shot", "complete")
 _COUNTS = ("n_expected", "n_scored", "n_failed", "n_excluded", "n_masks", "records_digest", "sambench_version")
 _METRIC = ("metric", "value", "ci95_low", "ci95_high", "ci95_bootstrap_low", "ci95_bootstrap_high", "n", "unit")
 
-LEADERBOARD_COLUMNS = (*_RUN, *_METRIC, *_STATE, *_COUNTS)
+LEADERBOARD_COLUMNS = (*_RUN, *_METRIC, *_STATE, *_COUNTS, "family", "parameters")
+DELTA_COLUMNS = (
+    *_RUN,
+    "baseline",
+    "baseline_weights_digest",
+    "metric",
+    "value",
+    "baseline_value",
+    "delta",
+    "oracle_delta",
+    "unit",
+)
 BREAKDOWN_COLUMNS = (*_RUN, "cut", "group", *_METRIC, *_STATE)
 
 
@@ -36,7 +48,7 @@ def leaderboard_csv(summaries: Iterable[RunSummary]) -> str:
     return csv_text(
         LEADERBOARD_COLUMNS,
         (
-            (*_fields(run, _RUN), *line, *_fields(run, _STATE), *_fields(run, _COUNTS))
+            (*_fields(run, _RUN), *line, *_fields(run, _STATE), *_fields(run, _COUNTS), run.family, run.parameters)
             for run in summaries
             for line in _lines(run.metrics)
         ),
@@ -53,6 +65,35 @@ def breakdowns_csv(summaries: Iterable[RunSummary]) -> str:
             for cut, groups in run.breakdowns.items()
             for group, metrics in groups.items()
             for line in _lines(metrics)
+        ),
+    )
+
+
+def deltas_csv(compared: Iterable[Against]) -> str:
+    """One line for each model and dataset that is compared with the baseline, in full precision."""
+    return csv_text(
+        DELTA_COLUMNS,
+        (
+            (
+                one.task,
+                one.task_version,
+                d.dataset,
+                d.split,
+                d.subset,
+                one.row.model,
+                one.row.weights_digest,
+                one.row.signature,
+                one.baseline.model,
+                one.baseline.weights_digest,
+                one.metric,
+                d.value,
+                d.baseline,
+                d.delta,
+                d.oracle_delta,
+                one.unit,
+            )
+            for one in compared
+            for d in one.deltas
         ),
     )
 
@@ -95,7 +136,7 @@ def _board(board: Leaderboard) -> dict[str, Any]:
 
 
 def _cell(run: RunSummary) -> dict[str, Any]:
-    state = {name: getattr(run, name) for name in (*_STATE, *_COUNTS)}
+    state = {name: getattr(run, name) for name in (*_STATE, *_COUNTS, "family", "parameters")}
     return {**state, "metrics": {name: _measured(metric) for name, metric in run.metrics.items()}}
 
 

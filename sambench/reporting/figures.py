@@ -1,8 +1,7 @@
-"""Pictures of a report as SVG; the same runs give the same bytes."""
+"""Precision-recall curves of a report as SVG."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,13 +11,11 @@ import numpy as np
 from sambench.reporting import text
 from sambench.reporting.load import RunSummary
 from sambench.reporting.reference import Published
+from sambench.reporting.svg import COLOURS, colour, draw, label, marker
 
 PRECISION_RECALL = "precision_recall"
 """Name of the curve, with the axes ``recall`` and ``precision``, one value for each threshold."""
 
-# Okabe and Ito's colours, which colour-blind readers can tell apart, without the yellow that vanishes on white.
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
-_MARKERS = "osD^vP*"
 _LEVELS = tuple(k / 10 for k in range(1, 10))
 
 
@@ -36,29 +33,21 @@ def precision_recall(runs: Sequence[RunSummary], published: Sequence[Published])
 
     ``runs``: those without the curve are left out. ``published``: rows with the metrics ODS and R50.
     """
-    from matplotlib import rc_context
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
 
-    # Text as text, for screen readers and search; ids from a fixed salt, for equal bytes.
-    with rc_context({"svg.hashsalt": "sambench", "svg.fonttype": "none", "font.family": "sans-serif"}):
-        figure = Figure(figsize=(9.6, 6.2), layout="constrained")
-        FigureCanvasSVG(figure)
-        axes = figure.subplots()
-        _lines_ofequal_f(axes)
+    def fill(figure: Any, axes: Any) -> None:
+        _lines_of_equal_f(axes)
         for k, run in enumerate(run for run in runs if PRECISION_RECALL in run.curves):
-            _curve(axes, run, _COLOURS[k % len(_COLOURS)], "-" if k < len(_COLOURS) else "--")
+            _curve(axes, run, colour(k), "-" if k < len(COLOURS) else "--")
         for k, point in enumerate(_points(published)):
-            _published(axes, point, _MARKERS[k % len(_MARKERS)])
+            _published(axes, point, marker(k))
         axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1), aspect="equal")
         axes.grid(alpha=0.25)
         figure.legend(loc="outside right upper", fontsize=7, frameon=False)
-        out = io.BytesIO()
-        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
-    return out.getvalue()
+
+    return draw(9.6, 6.2, fill)
 
 
-def _lines_ofequal_f(axes: Any) -> None:
+def _lines_of_equal_f(axes: Any) -> None:
     for f in _LEVELS:
         recall, precision = equal_f(f)
         axes.plot(recall, precision, color="#b8c8b8", linewidth=0.8, zorder=1)
@@ -73,19 +62,19 @@ def equal_f(f: float) -> tuple[Any, Any]:
     return recall, f * recall / (2 * recall - f)
 
 
-def _curve(axes: Any, run: RunSummary, colour: str, style: str) -> None:
+def _curve(axes: Any, run: RunSummary, hue: str, style: str) -> None:
     curve = run.curves[PRECISION_RECALL]
     pairs = [
         (r, p) for r, p in zip(curve["recall"], curve["precision"], strict=True) if r is not None and p is not None
     ]
     ods = run.metrics["ods"].value if "ods" in run.metrics else None
-    label = text.one_line(run.name) + ("" if ods is None else f", ODS {ods:.3f}") + ("" if run.complete else " …")
+    shown = label(run.name) + ("" if ods is None else f", ODS {ods:.3f}") + ("" if run.complete else " …")
     axes.plot(
-        *(zip(*pairs, strict=True) if pairs else ((), ())), style, color=colour, label=label, linewidth=1.8, zorder=3
+        *(zip(*pairs, strict=True) if pairs else ((), ())), style, color=hue, label=shown, linewidth=1.8, zorder=3
     )
     best = max(pairs, key=lambda rp: 2 * rp[0] * rp[1] / max(rp[0] + rp[1], 1e-12), default=None)
     if best is not None:
-        axes.plot(*best, "o", color=colour, markersize=5, zorder=4)
+        axes.plot(*best, "o", color=hue, markersize=5, zorder=4)
 
 
 def _points(published: Sequence[Published]) -> list[_Point]:
@@ -98,12 +87,12 @@ def _points(published: Sequence[Published]) -> list[_Point]:
     return points
 
 
-def _published(axes: Any, point: _Point, marker: str) -> None:
-    label = f"published: {point.label}" + ("" if point.f is None else f", ODS {point.f:.3f}")
+def _published(axes: Any, point: _Point, symbol: str) -> None:
+    shown = f"published: {point.label}" + ("" if point.f is None else f", ODS {point.f:.3f}")
     if point.f is not None:
         # Where recall equals precision, both are F.
         axes.plot(
-            [point.f], [point.f], marker, color="white", markeredgecolor="#404040", markersize=6, zorder=5, label=label
+            [point.f], [point.f], symbol, color="white", markeredgecolor="#404040", markersize=6, zorder=5, label=shown
         )
     if point.r50 is not None:
-        axes.plot([point.r50], [0.5], marker, color="#404040", markersize=5, zorder=5)
+        axes.plot([point.r50], [0.5], symbol, color="#404040", markersize=5, zorder=5)

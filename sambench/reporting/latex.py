@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sambench.reporting import text
-from sambench.reporting.tables import INCOMPLETE, NOT_ZERO_SHOT, UNKNOWN, Leaderboard, Shown, average, cell, title
+from sambench.reporting.tables import (
+    INCOMPLETE,
+    NOT_ZERO_SHOT,
+    UNKNOWN,
+    Leaderboard,
+    Shown,
+    average,
+    cell,
+    in_unit,
+    title,
+)
 
 _SYMBOLS = {
     NOT_ZERO_SHOT: r"$^{\dagger}$",
@@ -29,8 +39,8 @@ def _float(board: Leaderboard, metric: str) -> str:
     for row in board.rows:
         shown = [cell(run, metric) for run in row.cells] + ([average(row, metric)] if board.averaged else [])
         body.append([f"{text.latex(row.name)} {{[}}{footnotes[row.signature]}{{]}}", *map(_cell, shown)])
-    unit = r" (\%)" if board.in_percent(metric) else ""
-    caption = f"{text.latex(board.task)}, version {board.task_version}: {text.latex(title(metric))}{unit}"
+    heading = text.latex(in_unit(title(metric), board.unit(metric)))
+    caption = f"{text.latex(board.task)}, version {board.task_version}: {heading}"
     under = [_symbols(line) for line in board.legend()]
     under += [rf"{{[}}{k}{{]}} \texttt{{{_breakable(s)}}}" for s, k in footnotes.items()]
     return "\n".join(

@@ -32,6 +32,7 @@ class RunSummary:
     ``path``: the run directory. Metric values are fractions of 1. From ``primary`` on, a file may lack the field: the
     first metric then is the primary one, it alone is a headline, and the rest is empty. ``curves``: name of the curve,
     name of the axis, its values, all axes of a curve equally long; None is an undefined value.
+    ``parameters``: None where nobody has counted. ``family``: empty for a model of the user's own.
     """
 
     path: Path
@@ -62,6 +63,9 @@ class RunSummary:
     headlines: tuple[str, ...] = ()
     curves: Mapping[str, Curve] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    lower_is_better: tuple[str, ...] = ()
+    parameters: int | None = None
+    family: str = ""
 
     @property
     def name(self) -> str:
@@ -184,6 +188,9 @@ def _summary(content: Mapping[str, Any], path: Path) -> RunSummary:
         headlines=_texts(content, "headlines") or (primary,),
         curves=_curves(_get(content, "curves", dict) if "curves" in content else {}),
         warnings=_texts(content, "warnings"),
+        lower_is_better=_texts(content, "lower_is_better"),
+        parameters=_count(content, "parameters") if content.get("parameters") is not None else None,
+        family=_get(content, "family", str) if "family" in content else "",
     )
 
 

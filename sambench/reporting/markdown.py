@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from sambench.reporting import text
-from sambench.reporting.tables import Leaderboard, average, cell, title
+from sambench.reporting.tables import Leaderboard, average, cell, in_unit, title
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], names: int = 1) -> str:
@@ -25,8 +25,8 @@ def leaderboard(board: Leaderboard) -> str:
         for row in board.rows:
             shown = [cell(run, metric) for run in row.cells] + ([average(row, metric)] if board.averaged else [])
             rows.append([f"{text.markdown(row.name)} [{footnotes[row.signature]}]", *map(str, shown)])
-        unit = " (%)" if board.in_percent(metric) else ""
-        parts.append(f"### {text.markdown(title(metric))}{unit}\n\n{table(header, rows)}")
+        heading = in_unit(title(metric), board.unit(metric))
+        parts.append(f"### {text.markdown(heading)}\n\n{table(header, rows)}")
     parts.append("".join(f"- {line}\n" for line in board.legend()))
     parts.append("Signatures:\n\n" + "".join(f"- [{k}] {text.code(s)}\n" for s, k in footnotes.items()))
     return "\n".join(filter(None, parts))

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 from sambench.errors import UsageError
 from sambench.files import output_error, write_atomic
 from sambench.reporting import data, figures, latex, markdown, text
+from sambench.reporting.baseline import by_baseline, compare
 from sambench.reporting.load import Metrics, RunSummary, load_summaries, unsummarised
+from sambench.reporting.model_pages import Picture, comparison_pictures, comparison_section
 from sambench.reporting.reference import Published, beside, paper_names
-from sambench.reporting.tables import LEGEND, leaderboards, marks, title
+from sambench.reporting.tables import LEGEND, in_unit, leaderboards, marks, title, unit_of
 from sambench.types import Metric
 
 PUBLISHED_COLUMNS = ("task", "dataset", "published_dataset", "model", "variant", "metric", "value", "table", "source")
 PUBLISHED_HEADING = "Published results, not measured here"
+
+PRECISION_RECALL_NOTE = (
+    "A dot is a run's best threshold. Of a published ODS only F is printed: its open mark stands where recall and "
+    "precision both are F, which is one of the points with that F. A filled mark at precision 0.5 is a published R50."
+)
 
 CLASSES_SHOWN = 20
 """Classes in a run's section of the page, those with most masks; ``breakdowns.csv`` has all."""
@@ -29,26 +36,29 @@ _Joined = list[tuple[str, str | None, Published]]
 """(task, our dataset name or None for the whole suite, what was published)."""
 
 
-def write_report(run_paths: Iterable[Path | str], out: Path) -> Path:
+def write_report(run_paths: Iterable[Path | str], out: Path, baseline: str = "") -> Path:
     """Reads the runs at and under ``run_paths`` and writes, each file whole or not at all, into ``out``: ``report.md``,
-    ``leaderboard.csv``, ``leaderboard.json``, ``leaderboard.tex``, ``breakdowns.csv`` and ``published.csv``, and
-    ``figures/*.svg`` of runs that have curves.
+    ``leaderboard.csv``, ``leaderboard.json``, ``leaderboard.tex``, ``breakdowns.csv`` and ``published.csv``,
+    ``figures/*.svg`` of runs that have curves and of models beside each other, and with a ``baseline`` (as
+    :func:`baseline.compare` takes it) ``deltas.csv``.
 
-    Answers the path of ``report.md``. The same runs give the same bytes. Raises UsageError (no usable run, ``out``
-    cannot be made) and OutputError (it cannot be written).
+    Answers the path of ``report.md``. The same runs give the same bytes. Raises UsageError (no usable run, no run of
+    the baseline, ``out`` cannot be made) and OutputError (it cannot be written).
     """
     paths = list(run_paths)
     runs = load_summaries(paths)
     boards = leaderboards(runs)
+    compared = compare(boards, baseline) if baseline else []
     joined = _join(runs)
     published_rows = (
         (task, ours, p.dataset, p.model, p.variant, p.metric, p.value, p.table, p.provenance)
         for task, ours, p in joined
     )
-    pictures = _pictures(runs, joined)
+    pictures = [*comparison_pictures(boards, compared), *_curves(runs, joined)]
     page = [
         "# sambench report\n",
         *map(markdown.leaderboard, boards),
+        *map(comparison_section, by_baseline(compared)),
         *_figures_section(pictures),
         *([_published_section(joined)] if joined else []),
         *_unsummarised_section(unsummarised(paths)),
@@ -61,6 +71,7 @@ def write_report(run_paths: Iterable[Path | str], out: Path) -> Path:
         + "\n",
         "leaderboard.tex": latex.leaderboards(boards),
         "breakdowns.csv": data.breakdowns_csv(runs),
+        **({"deltas.csv": data.deltas_csv(compared)} if baseline else {}),
         "published.csv": data.csv_text(PUBLISHED_COLUMNS, published_rows),
         "report.md": "\n".join(page),
     }
@@ -76,14 +87,7 @@ def write_report(run_paths: Iterable[Path | str], out: Path) -> Path:
     return out / "report.md"
 
 
-@dataclass(frozen=True)
-class _Picture:
-    file: str
-    title: str
-    svg: bytes
-
-
-def _pictures(runs: Sequence[RunSummary], joined: _Joined) -> list[_Picture]:
+def _curves(runs: Sequence[RunSummary], joined: _Joined) -> list[Picture]:
     """A figure of precision-recall curves for each task version, dataset and split that has any."""
     groups: dict[tuple[str, int, str, str], list[RunSummary]] = {}
     for run in runs:
@@ -93,23 +97,18 @@ def _pictures(runs: Sequence[RunSummary], joined: _Joined) -> list[_Picture]:
     for number, ((task, version, dataset, split), members) in enumerate(groups.items(), 1):
         published = [p for t, ours, p in joined if t == task and ours == dataset]
         title = f"Precision and recall: {task}, version {version}, {dataset}, {split}"
-        pictures.append(
-            _Picture(f"figures/precision_recall_{number}.svg", title, figures.precision_recall(members, published))
-        )
+        svg = figures.precision_recall(members, published)
+        pictures.append(Picture(f"figures/precision_recall_{number}.svg", title, PRECISION_RECALL_NOTE, svg))
     return pictures
 
 
-def _figures_section(pictures: Sequence[_Picture]) -> list[str]:
-    if not pictures:
-        return []
-    shown = [f"![{text.markdown(p.title)}]({p.file})\n\n{text.markdown(p.title)}.\n" for p in pictures]
-    return [
-        "## Figures\n",
-        "A dot is a run's best threshold. Of a published ODS only F is printed: its open mark stands where recall and "
-        "precision both are F, which is one of the points with that F. A filled mark at precision 0.5 is a published "
-        "R50.\n",
-        *shown,
-    ]
+def _figures_section(pictures: Sequence[Picture]) -> list[str]:
+    """The pictures, those of a kind together under what is to be known of them."""
+    parts = ["## Figures\n"] if pictures else []
+    for note, members in groupby(pictures, key=lambda picture: picture.note):
+        parts.append(f"{note}\n")
+        parts += [f"![{text.markdown(p.title)}]({p.file})\n\n{text.markdown(p.title)}.\n" for p in members]
+    return parts
 
 
 def _join(runs: Sequence[RunSummary]) -> _Joined:
@@ -182,7 +181,7 @@ def _by_rule(counts: Mapping[str, int]) -> str:
 def _metrics_table(metrics: Metrics) -> str:
     rows = [
         [
-            text.markdown(name),
+            text.markdown(_named(name, [m])),
             text.number(m.value, m.unit),
             text.interval(m.ci95, m.unit),
             text.interval(m.ci95_bootstrap, m.unit),
@@ -191,6 +190,12 @@ def _metrics_table(metrics: Metrics) -> str:
         for name, m in metrics.items()
     ]
     return markdown.table(("metric", "value (%)", "95 %, normal over masks", "95 %, bootstrap over images", "n"), rows)
+
+
+def _named(name: str, metrics: Sequence[Metric]) -> str:
+    """The name, with the unit where that is not percent."""
+    unit = unit_of(metrics)
+    return name if unit == "%" else in_unit(name, unit)
 
 
 def _clicks_table(run: RunSummary) -> list[str]:
@@ -230,7 +235,8 @@ def _breakdown_table(cut: str, groups: Mapping[str, Metrics]) -> str:
         measured = [groups[group].get(name) for name in names]
         values = [text.ABSENT if m is None else _with_half(m) for m in measured]
         rows.append([text.markdown(group) or "(no name)", str(counts[group]), *values])
-    header = (text.markdown(cut), "n", *(text.markdown(title(name)) for name in names))
+    of = {name: [metrics[name] for metrics in groups.values() if name in metrics] for name in names}
+    header = (text.markdown(cut), "n", *(text.markdown(_named(title(name), of[name])) for name in names))
     rest = len(order) - len(rows)
     more = f", the {CLASSES_SHOWN} with most masks of {len(order)} (all: breakdowns.csv)" if rest else ""
     return f"By {text.markdown(cut)}{more} (%):\n\n{markdown.table(header, rows)}"

@@ -14,9 +14,23 @@ from itertools import groupby
 
 from sambench.reporting import text
 from sambench.reporting.load import SHORT_DIGEST, RunSummary
+from sambench.types import Metric
 
-TITLES = {"miou": "mIoU", "oracle_miou": "oracle mIoU", "ods": "ODS", "ois": "OIS", "ap": "AP", "r50": "R50"}
-"""How a metric is headed; ``miou@K`` follows from its name, any other stands as it is."""
+TITLES = {
+    "miou": "mIoU",
+    "oracle_miou": "oracle mIoU",
+    "ods": "ODS",
+    "ois": "OIS",
+    "ap": "AP",
+    "r50": "R50",
+    "ap50": "AP50",
+    "ap75": "AP75",
+    **{f"ap_{group}": f"AP {group}" for group in ("small", "medium", "large", "rare", "common", "frequent")},
+    "box_ap": "box AP",
+    "detector_mask_ap": "AP of the detector's masks",
+    "ar": "AR",
+}
+"""How a metric is headed; ``miou@K`` and ``noc@K`` follow from their names, any other stands as it is."""
 
 NOT_ZERO_SHOT, UNKNOWN, INCOMPLETE = "†", "?", "…"
 LEGEND = {
@@ -96,9 +110,9 @@ class Leaderboard:
         """A number for each distinct signature, from 1, in the order of the rows."""
         return {s: k for k, s in enumerate(dict.fromkeys(row.signature for row in self.rows), 1)}
 
-    def in_percent(self, metric: str) -> bool:
-        """All values of the metric are fractions, which tables show in percent."""
-        return all(run.metrics[metric].unit == "fraction" for run in self._runs() if metric in run.metrics)
+    def unit(self, metric: str) -> str:
+        """What the metric's values in tables are in: ``%`` for fractions; empty if the runs do not agree."""
+        return unit_of([run.metrics[metric] for run in self._runs() if metric in run.metrics])
 
     def legend(self) -> list[str]:
         """What a reader must know of the table: one line each, only what occurs in it."""
@@ -133,11 +147,13 @@ def _leaderboard(runs: Sequence[RunSummary]) -> Leaderboard:
     rows = [Row(*key, tuple(found.get(column) for column in columns)) for key, found in cells.items()]
     task, metrics = runs[0].task, tuple(dict.fromkeys(name for run in runs for name in run.metrics))
     headlines = tuple(dict.fromkeys(name for run in runs for name in run.headlines if name in metrics))
+    lower_first = {name for run in runs for name in run.lower_is_better}
     once = len({column.dataset for column in columns}) == len(columns)
 
     def rank(row: Row) -> tuple[bool, float, str, str, str]:
         mean = row.mean(headlines[0]) if headlines and once else None
-        return (mean is None, -(mean or 0.0), row.model, row.weights_digest, row.signature)
+        sign = 1 if headlines and headlines[0] in lower_first else -1
+        return (mean is None, sign * (mean or 0.0), row.model, row.weights_digest, row.signature)
 
     rows.sort(key=rank)
     averaged = once and len(columns) > 1
@@ -151,7 +167,19 @@ def _column(run: RunSummary) -> Column:
 def title(metric: str) -> str:
     """The heading of a metric."""
     k = text.clicks_of(metric)
-    return TITLES.get(metric, metric if k is None else f"mIoU, {k} click{'s' * (k != 1)}")
+    name = f"NoC{metric.removeprefix('noc')}" if metric.startswith("noc@") else metric
+    return TITLES.get(metric, name if k is None else f"mIoU, {k} click{'s' * (k != 1)}")
+
+
+def unit_of(metrics: Iterable[Metric]) -> str:
+    """``%`` for fractions, which tables show so, else the unit; empty if they do not agree."""
+    units = {metric.unit for metric in metrics} or {"fraction"}
+    return text.UNITS.get(next(iter(units)), next(iter(units))) if len(units) == 1 else ""
+
+
+def in_unit(name: str, unit: str) -> str:
+    """A name with its unit in brackets."""
+    return f"{name} ({unit})" if unit else name
 
 
 def marks(run: RunSummary) -> str:

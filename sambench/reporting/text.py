@@ -17,6 +17,11 @@ UNDEFINED = "n/a"
 ABSENT = "–"
 """Shown where there is no run."""
 
+UNITS = {"fraction": "%"}
+"""What numbers of a unit are shown in, where that is not its own name."""
+
+_DECIMALS = {"fraction": 1, "clicks": 2, "masks": 0}
+
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 _UNSHOWABLE = re.compile("[\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
@@ -75,11 +80,21 @@ def _latex_character(c: str) -> str:
 
 
 def number(value: float | None, unit: str = "fraction") -> str:
-    """In percent with one decimal as the paper prints it; other units with four significant digits."""
+    """Fractions in percent with one decimal and clicks with two, as the papers print them; masks are counted; other
+    units with four significant digits."""
     if value is None:
         return UNDEFINED
+    if unit not in _DECIMALS:
+        return f"{value:.4g}"
+    decimals = _DECIMALS[unit]
     # Adding zero turns the -0.0 of a rounded small negative number into 0.0.
-    return f"{round(100 * value, 1) + 0.0:.1f}" if unit == "fraction" else f"{value:.4g}"
+    return f"{round(100 * value if unit == 'fraction' else value, decimals) + 0.0:.{decimals}f}"
+
+
+def signed(value: float, unit: str = "fraction") -> str:
+    """A difference: a :func:`number` with its sign, ``+0.0`` for none."""
+    shown = number(value, unit)
+    return shown if shown.startswith("-") else f"+{shown}"
 
 
 def half_width(metric: Metric) -> str | None:

@@ -1,0 +1,104 @@
+"""What a report shows of models beside each other: tables of differences, and the pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from sambench.reporting import markdown, model_figures, text
+from sambench.reporting.baseline import Against, by_parameters, click_curves, difference_table, not_compared
+from sambench.reporting.svg import label
+from sambench.reporting.tables import LEGEND, Leaderboard, Row, in_unit, title
+
+DELTAS_NOTE = (
+    "Bars: the model minus the baseline, on each dataset on which both have a complete run of the same images (as in "
+    "Fig. 9a of Segment Anything). A ring is the best of the model's candidates minus the baseline's one answer."
+)
+CLICKS_NOTE = (
+    "Mean IoU by number of clicks (as in Fig. 9c and, with a random first click, 9d): unweighted over the datasets of "
+    "the table; a model without a complete run on each of them is left out. Where clicking stops at an IoU, as in noc, "
+    "an object keeps the one that it stopped with. A ring is the oracle after one click."
+)
+PARAMETERS_NOTE = (
+    "Score by number of parameters (as in Fig. 13, right): a line through the models of a family, filled for the mask "
+    "that the model ranks first, open for the oracle. Models without parameters, or whose number is not known, are "
+    "left out."
+)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """``file``: where in the report's folder. ``note``: what is to be known of all pictures of the kind."""
+
+    file: str
+    title: str
+    note: str
+    svg: bytes
+
+
+def comparison_section(compared: Sequence[Against]) -> str:
+    """A table of the differences of several models from one baseline, datasets in rows."""
+    first = compared[0]
+    base = text.markdown(first.baseline.name)
+    lines = [[text.markdown(cell) for cell in line] for line in difference_table(compared)]
+    metric = text.markdown(in_unit(title(first.metric), text.UNITS.get(first.unit, first.unit)))
+    used = "".join(d.marks for one in compared for d in one.deltas)
+    notes = [f"{mark} {meaning} (this model or the baseline)." for mark, meaning in LEGEND.items() if mark in used]
+    notes += map(text.markdown, not_compared(compared))
+    parts = [
+        f"## {text.markdown(first.task)}, version {first.task_version}: differences from {base}\n",
+        f"{metric}, each model minus {base}, on the same images. oracle: the best of the model's candidates minus the "
+        "baseline's answer. A mean is shown where every dataset of the table is compared.\n",
+        f"Signature: {text.code(first.baseline.signature)}\n",
+        markdown.table(lines[0], lines[1:]) if lines else "",
+        "".join(f"- {note}\n" for note in notes),
+    ]
+    return "\n".join(filter(None, parts))
+
+
+def comparison_pictures(boards: Sequence[Leaderboard], compared: Sequence[Against]) -> list[Picture]:
+    """Differences from the baseline, IoU by clicks, and scores by parameters, each where there are two models or more
+    to show."""
+    shown = [one for one in compared if one.deltas]
+    pictures = [
+        Picture(
+            f"figures/deltas_{number}.svg",
+            f"{one.row.name} minus {one.baseline.name}: {one.task}, version {one.task_version}, {title(one.metric)}",
+            DELTAS_NOTE,
+            model_figures.deltas(one),
+        )
+        for number, one in enumerate(shown, 1)
+    ]
+    alike = [(board, rows) for board in boards for rows in _alike(board)]
+    curves = [(board, rows[0], click_curves(rows)) for board, rows in alike]
+    pictures += [
+        Picture(
+            f"figures/clicks_{number}.svg",
+            f"mIoU by clicks: {board.task}, version {board.task_version}, {row.signature}",
+            CLICKS_NOTE,
+            model_figures.clicks(several, _over(board)),
+        )
+        for number, (board, row, several) in enumerate([one for one in curves if len(one[2]) > 1], 1)
+    ]
+    sized = [(board, rows[0], by_parameters(rows, board.headlines[0])) for board, rows in alike]
+    pictures += [
+        Picture(
+            f"figures/parameters_{number}.svg",
+            f"{title(board.headlines[0])} by parameters: {board.task}, version {board.task_version}, {row.signature}",
+            PARAMETERS_NOTE,
+            model_figures.parameters(several, board.headlines[0], board.unit(board.headlines[0]), _over(board)),
+        )
+        for number, (board, row, several) in enumerate([one for one in sized if len(one[2]) > 1], 1)
+    ]
+    return pictures
+
+
+def _alike(board: Leaderboard) -> Iterator[list[Row]]:
+    """The rows of each signature, where a mean over the columns is one over datasets."""
+    if board.headlines and (board.averaged or len(board.columns) == 1):
+        for signature in board.footnotes():
+            yield [row for row in board.rows if row.signature == signature]
+
+
+def _over(board: Leaderboard) -> str:
+    return label(board.labels()[0]) if len(board.columns) == 1 else f"mean of {len(board.columns)} datasets"
