@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import subprocess
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +167,13 @@ def test_truncated_safetensors(tmp_path: Path, state: State) -> None:
     save_file(state, path)
     path.write_bytes(path.read_bytes()[:-1000])
     assert "damaged or cut short" in _refused(path)
+
+
+def test_a_packed_file(tmp_path: Path) -> None:
+    path = tmp_path / "w.pt.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("weights/w.pt", b"")
+    assert "is an archive: unpack it and give weights/w.pt" in _refused(path)
 
 
 def test_empty_file(tmp_path: Path) -> None:

@@ -188,6 +188,11 @@ def _contents(path: Path) -> dict[str, Any]:
     zipped = zipfile.is_zipfile(path)
     if not zipped and head.startswith(b"PK"):
         raise UsageError(damaged)
+    if zipped:
+        with zipfile.ZipFile(path) as archive:
+            packed = [name for name in archive.namelist() if name.endswith(SUFFIXES)]
+        if packed:
+            raise UsageError(f"{path} is an archive: unpack it and give {packed[0]}")
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except Exception as error:  # damaged bytes can ask the unpickler for anything
