@@ -45,18 +45,15 @@ class ModelCard:
     options: str = "Options"
 
 
-class Found(Protocol):
+@dataclass(frozen=True)
+class Found:
     """Weights that were found but not loaded; the words are those of :class:`sambench.types.Model`.
     ``path``: the file or folder, empty where there is none."""
 
-    @property
-    def name(self) -> str: ...
-    @property
-    def path(self) -> str: ...
-    @property
-    def weights_digest(self) -> str: ...
-    @property
-    def trained_on(self) -> frozenset[str] | None: ...
+    name: str
+    path: str
+    weights_digest: str
+    trained_on: frozenset[str] | None
 
 
 class Adapter(Protocol):

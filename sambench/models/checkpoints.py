@@ -22,6 +22,21 @@ from torch import Tensor, nn
 
 from sambench.errors import UsageError
 
+
+class _Mentioned:
+    """Stands for an object of an author's code. Keeps nothing and does nothing."""
+
+    def __setstate__(self, state: object) -> None:
+        pass
+
+
+_MENTIONED: list[Any] = [
+    # SimpleClick's files hold the loss that the network was trained with, as an object.
+    (_Mentioned, f"isegm.model.modeling.transformer_helper.cross_entropy_loss.{name}")
+    for name in ("CrossEntropyLoss", "cross_entropy")
+]
+"""Names that may be met in released files, and what is made in their place. Any other name is refused."""
+
 SUFFIXES = (".pth", ".pt", ".bin", ".safetensors")
 """How the name of a checkpoint file ends."""
 
@@ -194,7 +209,8 @@ def _contents(path: Path) -> dict[str, Any]:
         if packed:
             raise UsageError(f"{path} is an archive: unpack it and give {packed[0]}")
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+        with torch.serialization.safe_globals(_MENTIONED):
+            loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except Exception as error:  # damaged bytes can ask the unpickler for anything
         called = re.search(r"GLOBAL ([\w.]+)", str(error)) if isinstance(error, pickle.UnpicklingError) else None
         if called is None:

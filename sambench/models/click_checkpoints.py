@@ -3,21 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sambench.errors import UsageError
-
-
-@dataclass(frozen=True)
-class Found:
-    """Weights that were found but not loaded; ``name`` and the rest as in :class:`sambench.types.Model`."""
-
-    name: str
-    path: str
-    weights_digest: str
-    trained_on: frozenset[str] | None
 
 
 def arguments(held: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,6 @@ prompt to answer overrides :meth:`ClickView.answer`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -23,6 +22,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from sambench.models.click_maps import GridClick, discs, flipped
+from sambench.models.exact import exact_convolutions
 from sambench.models.zoom_in import Crop, ZoomIn, box_of, clicks_in
 from sambench.types import Image, Mask, Prompts
 
@@ -144,7 +144,7 @@ class ClickView:
         if not all(clicks):
             raise ValueError("a prompt has no click")
         memories = [None] * len(clicks) if prompts.mask_logits is None else list(prompts.mask_logits)
-        with _exact_convolutions():
+        with exact_convolutions():
             return ClickPrediction(self, self.answer(clicks, memories))
 
     def answer(self, clicks: Sequence[list[GridClick]], memories: Sequence[Memory | None]) -> list[Memory]:
@@ -280,8 +280,3 @@ class ClickPrediction:
 def resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
     """``(B, C, h, w)`` float maps at another size, bilinear, the centres of the corner pixels on each other."""
     return interpolate(maps, size=size, mode="bilinear", align_corners=True)
-
-
-def _exact_convolutions() -> AbstractContextManager[Any]:
-    """cuDNN would round a float32 convolution to TF32 unless told otherwise, and may pick algorithms by timing."""
-    return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)

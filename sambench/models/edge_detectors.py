@@ -11,7 +11,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from skimage.filters import gaussian, sobel
 from skimage.segmentation import felzenszwalb, find_boundaries
 
 from sambench.models import edge_kernels
+from sambench.models.cards import Found
 from sambench.types import Image, Prediction, Prompts
 
 VERSION = 1
@@ -67,19 +68,10 @@ class FelzenszwalbOptions:
             raise ValueError(f"model.min_size={self.min_size}: give at least 1")
 
 
-class Found(NamedTuple):
-    """What is known of a detector before it is loaded."""
-
-    name: str
-    weights_digest: str
-    trained_on: frozenset[str]
-    path: str = ""
-
-
 def locate(name: str, options: Any) -> Found:
     """The adapter's answer to the zoo: nothing has to be found, the algorithm and its options are the weights."""
     text = json.dumps({"algorithm": name, "version": VERSION, "options": asdict(options)}, sort_keys=True)
-    return Found(name, hashlib.sha256(text.encode()).hexdigest(), frozenset())
+    return Found(name, "", hashlib.sha256(text.encode()).hexdigest(), frozenset())
 
 
 def load(name: str, options: Any, device: str, encode_batch: int) -> EdgeDetector:

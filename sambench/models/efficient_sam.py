@@ -17,10 +17,12 @@ from torch import Tensor
 
 from sambench.errors import UsageError
 from sambench.models import checkpoints, sam
+from sambench.models.cards import Found
 from sambench.models.checkpoints import Source
 from sambench.models.efficient_sam_network import MASKS, PATCH, EfficientSam
+from sambench.models.exact import exact_convolutions
 from sambench.models.logit_windows import LogitWindow
-from sambench.models.sam import CPU_IMAGES, CPU_PROMPTS, GPU_IMAGES, GPU_PROMPTS, Found
+from sambench.models.sam import CPU_IMAGES, CPU_PROMPTS, GPU_IMAGES, GPU_PROMPTS
 from sambench.types import Image, Mask, Prompts
 
 SIDE = 1024
@@ -100,7 +102,7 @@ class EfficientSamModel:
         """One forward of the encoder for all ``images``."""
         pixels = torch.stack([_pixels(image) for image in images]).to(self.device)
         # Without these a GPU rounds float32 convolutions to TF32 and may pick algorithms by timing.
-        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+        with exact_convolutions():
             embeddings = self.network.image_encoder(pixels).flatten(2).mT
         return [EfficientSamView(self, image, embedding) for image, embedding in zip(images, embeddings, strict=True)]
 

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from sambench.errors import UsageError
 from sambench.models import checkpoints, fast_sam_weights
+from sambench.models.cards import Found
 from sambench.models.checkpoints import Source
-from sambench.models.sam import Found
 from sambench.types import Image, Mask, Prompts
 
 SCALES = {"fast_sam_x": "x", "fast_sam_s": "s"}

@@ -13,8 +13,9 @@ import torch
 
 from sambench.errors import UsageError
 from sambench.models import checkpoints, sam, sam_weights
+from sambench.models.cards import Found
 from sambench.models.checkpoints import Source
-from sambench.models.sam import CPU_IMAGES, CPU_PROMPTS, GPU_IMAGES, GPU_PROMPTS, Found, SamModel
+from sambench.models.sam import CPU_IMAGES, CPU_PROMPTS, GPU_IMAGES, GPU_PROMPTS, SamModel
 from sambench.models.sam_decoder import MaskDecoder
 from sambench.models.tiny_vit import DEPTHS, TinyViT, fold
 

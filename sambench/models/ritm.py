@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sambench.models import checkpoints, ritm_weights
+from sambench.models.cards import Found
 from sambench.models.checkpoints import Source
 from sambench.models.click_predictor import ClickModel, Settings
 from sambench.models.zoom_in import ZoomIn
@@ -83,16 +84,6 @@ class Options:
             clicks_limit=self.clicks_limit or None,
             prompt_batch=self.prompt_batch or (CPU_PROMPTS if device == "cpu" else GPU_PROMPTS),
         )
-
-
-@dataclass(frozen=True)
-class Found:
-    """Weights that were found but not loaded; ``name`` and the rest as in :class:`sambench.types.Model`."""
-
-    name: str
-    path: str
-    weights_digest: str
-    trained_on: frozenset[str] | None
 
 
 def locate(name: str | None, options: Options) -> Found:
