@@ -36,9 +36,23 @@ from numpy.typing import NDArray
 from sambench import options, plugins
 from sambench.errors import SambenchError, UsageError
 from sambench.models import zoo
+from sambench.models.coded_masks import CodedMasks, CodedPrediction, MaskFilter
 from sambench.models.logit_windows import LogitWindow, SoftPrediction
 from sambench.run import Failure, Outcome, RunDirectory, check_file_name
-from sambench.types import Context, Dataset, Later, Mask, Measured, Model, Prediction, Prompts, Sample, Task, View
+from sambench.types import (
+    Context,
+    Dataset,
+    Later,
+    Mask,
+    Measured,
+    Model,
+    Prediction,
+    Prompts,
+    Sample,
+    TakesInputs,
+    Task,
+    View,
+)
 
 FLUSH_SAMPLES = 256
 FLUSH_SECONDS = 15.0
@@ -144,7 +158,9 @@ class Worker:
             model = job.model.load(job.device, job.encode_batch)
         _require(self.task, model)
         self.model = model
-        self.context = Context(job.label, job.seed, model.capabilities, job.helpers)
+        if isinstance(self.task, TakesInputs):
+            self.task.prepare(self.dataset, job.label)
+        self.context = Context(job.label, job.seed, model.capabilities, job.helpers, job.device, job.threads)
         self.batch = job.encode_batch
 
     def stream(self, work: Iterable[Slots]) -> Generator[Result, None, None]:
@@ -239,9 +255,14 @@ def _require(task: Task, model: Model) -> None:
     lacking = [one for one in sorted(task.requires) if not model.capabilities & set(one.split("|"))]
     if lacking:
         needs = " and ".join(one.replace("|", " or ") for one in lacking)
+        able = [
+            name
+            for name, card in zoo.ZOO.items()
+            if all(card.capabilities & set(one.split("|")) for one in task.requires)
+        ]
         raise UsageError(
             f"task {task.name} needs a model with the capability {needs}; {model.name} has: "
-            f"{', '.join(sorted(model.capabilities)) or 'none'}"
+            f"{', '.join(sorted(model.capabilities)) or 'none'}; those that can: {', '.join(able) or 'none of the zoo'}"
         )
 
 
@@ -436,19 +457,36 @@ def failure_of(id: str, error: Exception) -> Failure:
 
 
 class _TimedView:
-    """A view that adds up how long the model takes: decoding prompts, and making full-size masks."""
+    """A view that adds up how long the model takes: decoding prompts, and making full-size masks. With those of its
+    crops; encoding them counts as decoding."""
 
-    def __init__(self, view: View) -> None:
+    def __init__(self, view: View, whole: _TimedView | None = None) -> None:
         self.view = view
+        self.whole = whole or self
         self.decode_seconds = 0.0
         self.masks_seconds = 0.0
+        if hasattr(view, "crops"):
+            self.crops = self._crops
+
+    def _crops(self, boxes: Sequence[tuple[int, int, int, int]]) -> Iterator[_TimedView]:
+        crops = self.view.crops(boxes)  # type: ignore[attr-defined]
+        while True:
+            began = time.perf_counter()
+            crop = next(crops, None)
+            self.whole.decode_seconds += time.perf_counter() - began
+            if crop is None:
+                return
+            yield _TimedView(crop, self.whole)
 
     def predict(self, prompts: Prompts, *, multimask: bool) -> Prediction:
         began = time.perf_counter()
         prediction = self.view.predict(prompts, multimask=multimask)
-        self.decode_seconds += time.perf_counter() - began
+        self.whole.decode_seconds += time.perf_counter() - began
         wrapper = _TimedSoftPrediction if isinstance(prediction, SoftPrediction) else _TimedPrediction
-        return wrapper(prediction, self)
+        timed = wrapper(prediction, self.whole)
+        if isinstance(prediction, CodedPrediction):
+            timed.coded = timed.time_coded  # type: ignore[attr-defined]
+        return timed
 
     def edges(self) -> NDArray[np.float32]:
         began = time.perf_counter()
@@ -476,6 +514,12 @@ class _TimedPrediction:
     def masks(self, which: Sequence[tuple[int, int]]) -> list[Mask]:
         began = time.perf_counter()
         masks: list[Mask] = self.prediction.masks(which)
+        self.view.masks_seconds += time.perf_counter() - began
+        return masks
+
+    def time_coded(self, wanted: MaskFilter) -> CodedMasks:
+        began = time.perf_counter()
+        masks: CodedMasks = self.prediction.coded(wanted)
         self.view.masks_seconds += time.perf_counter() - began
         return masks
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from sambench.errors import UsageError
 from sambench.models import region_hierarchy, region_kernels
+from sambench.models.cards import Found
 from sambench.types import Image, Mask, Prompts
 
 VERSION = 1
@@ -53,19 +54,10 @@ class RegionTreeOptions:
 Options = RegionTreeOptions
 
 
-class Found(NamedTuple):
-    """What is known of the model before it is loaded."""
-
-    name: str
-    weights_digest: str
-    trained_on: frozenset[str]
-    path: str = ""
-
-
 def locate(name: str | None, options: RegionTreeOptions) -> Found:
     """The adapter's answer to the zoo: nothing has to be found, the algorithm and its options are the weights."""
     text = json.dumps({"algorithm": "region_tree", "version": VERSION, "options": asdict(options)}, sort_keys=True)
-    return Found(name or RegionTree.name, hashlib.sha256(text.encode()).hexdigest(), frozenset())
+    return Found(name or RegionTree.name, "", hashlib.sha256(text.encode()).hexdigest(), frozenset())
 
 
 def load(name: str, options: RegionTreeOptions, device: str, encode_batch: int) -> RegionTree:
@@ -97,6 +89,7 @@ class RegionTreeView:
     def __init__(self, image: Image, max_pixels: int) -> None:
         height, width = image.shape[:2]
         self.size = (height, width)
+        self.pixels, self.max_pixels = image, max_pixels
         scale = min(1.0, (max_pixels / (height * width)) ** 0.5)
         h, w = max(1, int(height * scale)), max(1, int(width * scale))
         if (h, w) != (height, width):
@@ -107,6 +100,10 @@ class RegionTreeView:
         self._unpointed = np.zeros(0, np.int32)
         leaf_area = self.hierarchy.area[self.hierarchy.leaf_at]
         self._covered = np.concatenate(([0], np.cumsum(leaf_area))).astype(np.int64)
+
+    def crops(self, boxes: Sequence[tuple[int, int, int, int]]) -> Iterator[RegionTreeView]:
+        """As :class:`sambench.types.View` says."""
+        return (RegionTreeView(self.pixels[y0:y1, x0:x1], self.max_pixels) for x0, y0, x1, y1 in boxes)
 
     def predict(self, prompts: Prompts, *, multimask: bool) -> RegionTreePrediction:
         """Three nested candidates, whole to subpart, or with ``multimask=False`` the one of highest score.

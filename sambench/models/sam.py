@@ -7,9 +7,9 @@ them to it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Literal
+from functools import cached_property
+from typing import Literal
 
 import numpy as np
 import torch
@@ -18,7 +18,10 @@ from torch import Tensor
 
 from sambench.errors import UsageError
 from sambench.models import checkpoints, sam_weights
+from sambench.models.cards import Found
 from sambench.models.checkpoints import Source
+from sambench.models.coded_masks import CodedMasks, MaskFilter
+from sambench.models.exact import exact_convolutions
 from sambench.models.logit_windows import LogitWindow
 from sambench.models.sam_decoder import ImageKeys, MaskDecoder
 from sambench.models.sam_encoder import ImageEncoder
@@ -54,16 +57,6 @@ class SamOptions:
 
 
 Options = SamOptions
-
-
-@dataclass(frozen=True)
-class Found:
-    """Weights that were found but not loaded; ``name`` and the rest as in :class:`sambench.types.Model`."""
-
-    name: str
-    path: str
-    weights_digest: str
-    trained_on: frozenset[str] | None
 
 
 def locate(name: str | None, options: SamOptions) -> Found:
@@ -122,17 +115,23 @@ class SamModel:
         """One forward of the encoder for all ``images``."""
         frames = [Frame((image.shape[0], image.shape[1]), self.decoder.side) for image in images]
         pixels = torch.stack([frame.pixels(image) for frame, image in zip(frames, images, strict=True)])
-        with _exact_convolutions():
+        with exact_convolutions():
             embeddings = self.encoder(pixels.to(self.device))
-        return [SamView(self, frame, embedding) for frame, embedding in zip(frames, embeddings, strict=True)]
+        return [SamView(self, *parts) for parts in zip(images, frames, embeddings, strict=True)]
 
 
 class SamView:
     """A SAM that has encoded one image. ``embedding``: ``((S/16)², 256)`` float32 on the device."""
 
-    def __init__(self, model: SamModel, frame: Frame, embedding: Tensor) -> None:
-        self.model, self.frame, self.embedding = model, frame, embedding
+    def __init__(self, model: SamModel, pixels: Image, frame: Frame, embedding: Tensor) -> None:
+        self.model, self.pixels, self.frame, self.embedding = model, pixels, frame, embedding
         self.image = ImageKeys(embedding, model.decoder)
+
+    def crops(self, boxes: Sequence[tuple[int, int, int, int]]) -> Iterator[SamView]:
+        """As :class:`sambench.types.View` says, as many encoded at once as the model encodes images."""
+        for start in range(0, len(boxes), self.model.encode_batch):
+            part = boxes[start : start + self.model.encode_batch]
+            yield from self.model.encode([np.ascontiguousarray(self.pixels[y0:y1, x0:x1]) for x0, y0, x1, y1 in part])
 
     @torch.inference_mode()
     def predict(self, prompts: Prompts, *, multimask: bool) -> SamPrediction:
@@ -160,14 +159,20 @@ class SamView:
             p, l, b, m = (None if given is None else given[part] for given in (points, labels, boxes, masks))  # noqa: E741
             tokens = decoder.tokens(len(low[part]), p, l, b)
             low[part], scores[part] = decoder(self.image, tokens, m, multimask)
-        return SamPrediction(self.frame, low, scores.cpu().numpy())
+        return SamPrediction(self.frame, low, scores)
 
 
 class SamPrediction:
     """``low``: ``(N, M, S/4, S/4)`` float32 logits on the device. ``scores``: ``(N, M)`` predicted IoUs."""
 
-    def __init__(self, frame: Frame, low: Tensor, scores: NDArray[np.float32]) -> None:
-        self.frame, self.low, self.scores = frame, low, scores
+    def __init__(self, frame: Frame, low: Tensor, scores: Tensor | NDArray[np.float32]) -> None:
+        self.frame, self.low = frame, low
+        self._scores = torch.as_tensor(scores)
+
+    @cached_property
+    def scores(self) -> NDArray[np.float32]:
+        # Only when asked for: bringing them down waits for the device.
+        return self._scores.cpu().numpy()
 
     def masks(self, which: Sequence[tuple[int, int]]) -> list[Mask]:
         """The masks of (prompt, candidate) pairs at the original size, foreground where the logit is above 0."""
@@ -182,12 +187,11 @@ class SamPrediction:
         """``(N, M, 4)`` xyxy pixels, right and bottom exclusive, zeros for an empty mask."""
         return self.frame.boxes(self.low.flatten(0, 1)).reshape(*self.scores.shape, 4)
 
+    def coded(self, wanted: MaskFilter) -> CodedMasks:
+        """As :class:`sambench.models.coded_masks.CodedPrediction` says."""
+        return self.frame.coded(self.low.flatten(0, 1), self._scores.flatten(), wanted)
+
     def feedback(self, chosen: Sequence[tuple[int, int]]) -> Tensor:
         """``(len(chosen), S/4, S/4)`` logits, not thresholded."""
         prompt, candidate = (torch.tensor([pair[i] for pair in chosen], dtype=torch.long) for i in (0, 1))
         return self.low[prompt.to(self.low.device), candidate.to(self.low.device)]
-
-
-def _exact_convolutions() -> AbstractContextManager[Any]:
-    """cuDNN would round a float32 convolution to TF32 unless told otherwise, and may pick algorithms by timing."""
-    return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)

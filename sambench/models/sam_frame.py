@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -16,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sambench.models.coded_masks import CodedMasks, MaskFilter
 from sambench.models.logit_windows import LogitWindow
 from sambench.types import Image, Mask
 
@@ -77,6 +79,12 @@ class Frame:
             return np.array([self._mask(low).box for low in logits], np.int64).reshape(-1, 4)
         return self._boxes_on_device(logits)
 
+    def coded(self, logits: Tensor, scores: Tensor, wanted: MaskFilter) -> CodedMasks:
+        """``(K, S/4, S/4)`` float32 logits and ``(K,)`` predicted IoUs to the masks that are wanted. This frame's image
+        is the crop of ``wanted``."""
+        coded = self._coded if logits.device.type == "cpu" else self._coded_on_device
+        return coded(logits, scores, wanted)
+
     def _mask(self, logits: Tensor) -> Mask:
         """One mask, computed where it can be foreground."""
         place = self._place(logits, 0)
@@ -98,14 +106,24 @@ class Frame:
             window[0, a - top : a - top + len(part)] = part
         return LogitWindow(top, left, window)
 
-    def _place(self, logits: Tensor, margin: int) -> tuple[int, int, int, int] | None:
-        """Rows ``top:bottom`` and columns ``left:right`` of the image that can be foreground, and ``margin`` around:
-        a mean of values that are not positive is not positive."""
-        positive = logits > 0
-        rows = np.flatnonzero(positive.any(1).numpy())
+    def _coded(self, logits: Tensor, scores: Tensor, wanted: MaskFilter) -> CodedMasks:
+        """Mask after mask, each a few columns at a time where logits can be above minus the offset."""
+        # Not at the top: whoever only prompts need not wait for numba.
+        from sambench.models.mask_coder import MaskCoder
+
+        coder = MaskCoder(wanted)
+        for k in wanted.confident(scores).nonzero().flatten().tolist():
+            coder.add_logits(k, float(scores[k]), self._columns_above(logits[k], -wanted.offset))
+        return coder.kept()
+
+    def _place(self, logits: Tensor, margin: int, level: float = 0.0) -> tuple[int, int, int, int] | None:
+        """Rows ``top:bottom`` and columns ``left:right`` of the image that can be above ``level``, and ``margin``
+        around: a mean of values that are not above it is not above it."""
+        above = logits > level
+        rows = np.flatnonzero(above.any(1).numpy())
         if not rows.size:
             return None
-        columns = np.flatnonzero(positive.any(0).numpy())
+        columns = np.flatnonzero(above.any(0).numpy())
         top, bottom = self._rows.reach(int(rows[0]), int(rows[-1]))
         left, right = self._columns.reach(int(columns[0]), int(columns[-1]))
         if top == bottom or left == right:  # only the padding is foreground
@@ -119,6 +137,17 @@ class Frame:
         first, last = self._rows.support(top, bottom)
         half = self._columns.apply(logits[first:last].mT, left, right)
         return self._rows.blocks(half.mT, top, bottom, first)
+
+    def _columns_above(self, logits: Tensor, level: float) -> Iterator[tuple[int, int, NDArray[np.float32]]]:
+        """The logits of the image where they can be above ``level``, a few columns at a time: ``(columns, rows)``, each
+        with its first row and column."""
+        place = self._place(logits, 0, level)
+        if place is not None:
+            top, bottom, left, right = place
+            first, last = self._columns.support(left, right)
+            half = self._rows.apply(logits[:, first:last], top, bottom)
+            for a, part in self._columns.blocks(half.mT, left, right, first):
+                yield top, a, part.numpy()
 
     def _full(self, logits: Tensor) -> Iterator[Tensor]:
         """``(K, S/4, S/4)`` to ``(k, H, W)`` on the device, as many at once as :data:`GPU_PIXELS` allows."""
@@ -140,15 +169,51 @@ class Frame:
     def _boxes_on_device(self, logits: Tensor) -> NDArray[np.int64]:
         parts = [torch.empty((0, 4), dtype=torch.int64)]
         for part in self._full(logits):
-            positive = part > 0
-            ends = []
-            for used in (positive.any(1), positive.any(2)):  # columns, rows
-                place = torch.arange(used.shape[1], device=used.device)
-                ends.append(torch.where(used, place, used.shape[1]).amin(1))
-                ends.append(torch.where(used, place + 1, 0).amax(1))
-            box = torch.stack([ends[0], ends[2], ends[1], ends[3]], 1)
-            parts.append(torch.where(positive.any(-1).any(-1)[:, None], box, 0).cpu())
+            parts.append(_boxes(part > 0).cpu())
         return torch.cat(parts).numpy()
+
+    def _coded_on_device(self, logits: Tensor, scores: Tensor, wanted: MaskFilter) -> CodedMasks:
+        """All masks of a part at once: they are measured and filtered on the device, and where the runs of those begin
+        and end that are kept comes down in one go."""
+        from sambench.models.mask_coder import compress
+
+        height, width = wanted.size
+        x0, y0, x1, y1 = wanted.crop
+        rows, columns = self._rows.weights.to(logits.device).T, self._columns.weights.to(logits.device)
+        corner = torch.tensor([x0, y0, x0, y0]).to(logits.device, non_blocking=True)
+        numbers, codes = [], []
+        step = max(1, GPU_PIXELS // (height * width))
+        for start in range(0, max(1, len(logits)), step):
+            score = scores[start : start + step]
+            full = columns @ logits[start : start + step].mT @ rows  # (k, W, H): runs go down the columns
+            inner, areas, outer = ((full > level).sum((1, 2)) for level in (wanted.offset, 0.0, -wanted.offset))
+            stability = torch.where(outer > 0, inner / outer, 0)
+            foreground = full > 0
+            boxes = _boxes(foreground.mT)
+            boxes[:, 2:] = (boxes[:, 2:] - 1).clamp(min=0)
+            boxes += corner
+            kept = wanted.confident(score) & wanted.keeps(stability, areas, boxes)
+            placed = torch.nn.functional.pad(foreground, (y0, height - y1, x0, width - x1)).flatten(1)
+            before = torch.nn.functional.pad(placed, (1, 0))[:, :-1]
+            # Here the host waits, for the first time in this part.
+            mask, ends = ((placed ^ before) & kept[:, None]).nonzero().T.contiguous().cpu().numpy()
+            index = kept.nonzero().flatten().cpu().numpy()
+            numbers.append((index + start, *(t.cpu().numpy()[index] for t in (score, stability, areas, boxes))))
+            limits = np.searchsorted(mask, np.stack([index, index + 1]))
+            codes += [compress(ends[a:b], height * width).tobytes() for a, b in limits.T]
+        all_of: list[NDArray[Any]] = [np.concatenate(column) for column in zip(*numbers, strict=True)]
+        return CodedMasks(all_of[0], all_of[1], all_of[2], all_of[3], all_of[4], codes)
+
+
+def _boxes(foreground: Tensor) -> Tensor:
+    """``(k, H, W)`` bool to ``(k, 4)`` int64 xyxy, right and bottom exclusive, zeros for an empty mask."""
+    ends = []
+    for used in (foreground.any(1), foreground.any(2)):  # columns, rows
+        place = torch.arange(used.shape[1], device=used.device)
+        ends.append(torch.where(used, place, used.shape[1]).amin(1))
+        ends.append(torch.where(used, place + 1, 0).amax(1))
+    box = torch.stack([ends[0], ends[2], ends[1], ends[3]], 1)
+    return torch.where(foreground.any(-1).any(-1)[:, None], box, 0)
 
 
 class _Resampling:

@@ -9,7 +9,7 @@ does. Only the parameters that the method names are passed; the third answer may
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -60,6 +60,10 @@ class PredictorModel:
 class _PredictorView:
     def __init__(self, model: PredictorModel, image: Image) -> None:
         self.model, self.image = model, image
+
+    def crops(self, boxes: Sequence[tuple[int, int, int, int]]) -> Iterator[_PredictorView]:
+        """As :class:`sambench.types.View` says."""
+        return (_PredictorView(self.model, np.ascontiguousarray(self.image[y0:y1, x0:x1])) for x0, y0, x1, y1 in boxes)
 
     def predict(self, prompts: Prompts, *, multimask: bool) -> _PredictorPrediction:
         if self.model.current is not self:
