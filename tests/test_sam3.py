@@ -1,0 +1,261 @@
+"""SAM 3 with a tiny random configuration against transformers' own forward with the same weights; phrases, filled
+holes, weights and names."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from fixtures.sam_family import one_thread, picture
+
+from sambench.errors import UsageError
+from sambench.models import checkpoints, edgetam, sam, sam2, sam3, sam_hq, zoo
+from sambench.models.logit_windows import SoftPrediction
+from sambench.models.sam3 import Sam3Options
+from sambench.types import Prompts
+
+__all__ = ["one_thread"]
+
+SIZE = (48, 64)
+POINTS = np.array([[[10, 12], [50, 20]], [[30, 40], [0, 0]]], np.float32)
+LABELS = np.array([[1, 0], [1, -1]])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder as the hub has it: a ``sam3_video`` of 112 pixels (8 x 8 patches, logits of 32 x 32), a tokenizer."""
+    from safetensors.torch import save_file
+    from transformers import Sam3VideoConfig, Sam3VideoModel
+
+    vision = {
+        "backbone_config": {
+            "model_type": "sam3_vit_model", "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
+            "num_attention_heads": 2, "image_size": 112, "window_size": 4, "global_attn_indexes": [1],
+            "pretrain_image_size": 56,
+        },
+        "model_type": "sam3_vision_model", "fpn_hidden_size": 32,
+        "backbone_feature_sizes": [[32, 32], [16, 16], [8, 8]],
+    }  # fmt: skip
+    small = {"hidden_size": 32, "num_attention_heads": 2}
+    layers = {**small, "num_layers": 1, "intermediate_size": 32}
+    detector = {
+        "model_type": "sam3",
+        "vision_config": vision,
+        "text_config": {
+            "model_type": "clip_text_model", "vocab_size": 20, "hidden_size": 32, "intermediate_size": 32,
+            "projection_dim": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "max_position_embeddings": 32,
+            "eos_token_id": 1, "bos_token_id": 0, "pad_token_id": 1,
+        },
+        "geometry_encoder_config": layers, "detr_encoder_config": layers, "mask_decoder_config": small,
+        "detr_decoder_config": {**layers, "num_queries": 6},
+    }  # fmt: skip
+    tracker = {
+        "model_type": "sam3_tracker_video",
+        "image_size": 112,
+        "vision_config": vision,
+        "prompt_encoder_config": {"hidden_size": 32, "image_size": 112},
+        "mask_decoder_config": {"hidden_size": 32, "mlp_dim": 64, "num_attention_heads": 2, "iou_head_hidden_dim": 32},
+        "memory_attention_hidden_size": 32, "memory_attention_num_layers": 1, "memory_encoder_hidden_size": 32,
+        "memory_attention_rope_feat_sizes": [8, 8],
+    }  # fmt: skip
+    torch.manual_seed(0)
+    model = Sam3VideoModel(Sam3VideoConfig(detector_config=detector, tracker_config=tracker))
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            spread = 0.1 if parameter.ndim == 1 else parameter[0].numel() ** -0.5
+            parameter.copy_(torch.randn(parameter.shape) * spread + (parameter.ndim == 1 and name.endswith("weight")))
+        again = model.tracker_model.shared_image_embedding.positional_embedding
+        again.copy_(model.tracker_model.prompt_encoder.shared_embedding.positional_embedding)
+    path = tmp_path_factory.mktemp("sam3")
+    model.config.save_pretrained(path)
+    save_file({key: value.clone() for key, value in model.state_dict().items()}, path / "model.safetensors")
+    words = ["<|startoftext|>", "<|endoftext|>", *"catdogre", *(f"{c}</w>" for c in "catdogre")]
+    (path / "vocab.json").write_text(json.dumps({word: i for i, word in enumerate(words)}))
+    (path / "merges.txt").write_text("#version: 0.2\n")
+    return path
+
+
+@pytest.fixture(scope="module")
+def model(folder: Path) -> sam3.Sam3Model:
+    return sam3.load("sam3", Sam3Options(weights=str(folder), text_score=0.0, fill_holes=0), "cpu")
+
+
+def theirs(folder: Path, kind: str, model: sam3.Sam3Model) -> Any:
+    """transformers' class for the same folder, our weights checked into it."""
+    import transformers
+
+    found = getattr(transformers, kind).from_pretrained(folder).eval()
+    network = model.network
+    if kind == "Sam3TrackerModel":
+        assert torch.equal(found.mask_decoder.conv_s0.weight, network.mask_decoder.conv_s0.weight)
+        assert torch.equal(
+            found.vision_encoder.neck.fpn_layers[0].proj1.weight, network.tracker_neck.fpn_layers[0].proj1.weight
+        )
+    return found
+
+
+def test_pixels_are_the_official_processors(model: sam3.Sam3Model) -> None:
+    """uint8 resized with antialiasing, then scaled to -1..1: whole grey levels within those of the image."""
+    image = picture(*SIZE)
+    pixels = model.frame(SIZE).pixels(image)
+    levels = (pixels * 0.5 + 0.5) * 255
+    assert pixels.shape == (3, 112, 112)
+    assert float((levels - levels.round()).abs().max()) < 1e-4
+    assert float(levels.min()) >= image.min() - 1e-3
+    assert float(levels.max()) <= image.max() + 1e-3
+
+
+def test_points_and_boxes_are_answered_as_transformers_tracker_does(folder: Path, model: sam3.Sam3Model) -> None:
+    image, frame = picture(*SIZE), model.frame(SIZE)
+    tracker = theirs(folder, "Sam3TrackerModel", model)
+    pixels = frame.pixels(image)[None]
+    view = model.encode([image])[0]
+    boxes = np.array([[5, 5, 40, 30], [0, 0, 63, 47]], np.float32)
+    points = {
+        "input_points": torch.from_numpy(frame.to_input(POINTS))[None],
+        "input_labels": torch.from_numpy(LABELS)[None],
+    }
+    box = {"input_boxes": torch.from_numpy(frame.to_input(boxes.reshape(-1, 2, 2))).reshape(1, 2, 4)}
+    for asked, prompts, multimask in (
+        (points, Prompts(points=POINTS, labels=LABELS), True),
+        (box, Prompts(boxes=boxes), True),
+        (box, Prompts(boxes=boxes), False),
+    ):
+        with torch.inference_mode():
+            vision = tracker.vision_encoder(pixels)
+            maps = list(vision.fpn_hidden_states[:3])
+            maps = [
+                tracker.mask_decoder.conv_s0(maps[0]),
+                tracker.mask_decoder.conv_s1(maps[1]),
+                maps[2] + tracker.no_memory_embedding.reshape(1, -1, 1, 1),
+            ]
+            expected = tracker(image_embeddings=maps, multimask_output=multimask, **asked)
+        ours = view.predict(prompts, multimask=multimask)
+        pairs = [(i, j) for i in range(2) for j in range(ours.scores.shape[1])]
+        low = ours.feedback(pairs)
+        assert float(low.std()) > 0.05
+        assert float((low - expected.pred_masks[0].flatten(0, 1)).abs().max()) < 1e-4
+        np.testing.assert_allclose(ours.scores, expected.iou_scores[0].numpy(), atol=1e-5)
+
+
+def test_phrases_are_answered_as_transformers_detector_does(folder: Path, model: sam3.Sam3Model) -> None:
+    from transformers import CLIPTokenizer
+
+    image, frame = picture(*SIZE), model.frame(SIZE)
+    detector = theirs(folder, "Sam3Model", model)
+    tokens = CLIPTokenizer.from_pretrained(folder)(
+        ["cat", "red dog"], return_tensors="pt", padding="max_length", max_length=32
+    )
+    assert tokens.attention_mask.sum(1).tolist() == [5, 8], "start, letters, end"
+    prediction = model.encode([image])[0].predict(Prompts(text=["cat", "red dog"]), multimask=True)
+    assert prediction.scores.shape == (2, 6)
+    assert isinstance(prediction, SoftPrediction)
+    assert prediction.feedback([(0, 0)]) is None
+    for i in range(2):
+        with torch.inference_mode():
+            expected = detector(
+                pixel_values=frame.pixels(image)[None],
+                input_ids=tokens.input_ids[i : i + 1],
+                attention_mask=tokens.attention_mask[i : i + 1],
+            )
+        scores = (expected.pred_logits.sigmoid() * expected.presence_logits.sigmoid())[0]
+        order = scores.argsort(descending=True)
+        np.testing.assert_allclose(prediction.scores[i], scores[order].numpy(), atol=1e-5)
+        full = torch.nn.functional.interpolate(expected.pred_masks, SIZE, mode="bilinear")[0][order]
+        for j, mask in enumerate(prediction.masks([(i, j) for j in range(6)])):
+            disagree = mask.dense() != (full[j] > 0).numpy()
+            assert np.abs(full[j].numpy()[disagree]).max(initial=0) < 1e-4
+    assert not np.allclose(prediction.scores[0], prediction.scores[1])
+
+
+def test_unsure_instances_are_left_out_and_phrases_padded(folder: Path, model: sam3.Sam3Model) -> None:
+    view = model.encode([picture(*SIZE)])[0]
+    everything = view.predict(Prompts(text=["cat", "red dog"]), multimask=False)
+    threshold = float(np.sort(everything.scores.ravel())[-3])
+    strict = sam3.load("sam3", Sam3Options(weights=str(folder), text_score=threshold), "cpu")
+    some = strict.encode([picture(*SIZE)])[0].predict(Prompts(text=["cat", "red dog"]), multimask=False)
+    kept = everything.scores >= threshold
+    assert some.scores.shape == (2, max(1, kept.sum(1).max()))
+    assert sorted(some.scores[some.scores > 0]) == sorted(everything.scores[kept])
+    padding = [(i, j) for i, row in enumerate(some.scores) for j, score in enumerate(row) if score == 0]
+    assert padding
+    assert all(mask.area == 0 for mask in some.masks(padding))
+    none = sam3.load("sam3", Sam3Options(weights=str(folder), text_score=1.0), "cpu")
+    assert none.encode([picture(*SIZE)])[0].predict(Prompts(text=["cat"]), multimask=False).scores.tolist() == [[0.0]]
+
+
+def test_phrases_stand_alone(model: sam3.Sam3Model) -> None:
+    view = model.encode([picture(*SIZE)])[0]
+    with pytest.raises(ValueError, match="phrases alone"):
+        view.predict(Prompts(text=["cat"], boxes=np.array([[1, 2, 3, 4]], np.float32)), multimask=False)
+
+
+def test_small_holes_are_filled() -> None:
+    """A ring of one hole of 4 cells, and background all around: the hole alone is small enough."""
+    low = torch.full((1, 1, 12, 12), -1.0)
+    low[0, 0, 3:7, 3:7] = 2.0
+    low[0, 0, 4:6, 4:6] = -3.0
+    out = sam3.filled(low, 4)
+    assert out[0, 0, 4:6, 4:6].eq(10).all()
+    assert int((out != low).sum()) == 4
+    assert torch.equal(sam3.filled(low, 3), low)
+
+
+def test_what_is_fed_back_still_has_its_holes(folder: Path, model: sam3.Sam3Model) -> None:
+    filling = sam3.load("sam3", Sam3Options(weights=str(folder), fill_holes=200), "cpu")
+    prompts = Prompts(points=POINTS, labels=LABELS)
+    plain, full = (m.encode([picture(*SIZE)])[0].predict(prompts, multimask=True) for m in (model, filling))
+    pairs = [(i, j) for i in range(2) for j in range(3)]
+    assert torch.equal(plain.feedback(pairs), full.feedback(pairs))
+    assert isinstance(full, SoftPrediction)
+    areas = [(a.area, b.area) for a, b in zip(plain.masks(pairs), full.masks(pairs), strict=True)]
+    assert all(a <= b for a, b in areas)
+    assert any(a < b for a, b in areas)
+
+
+def test_weights_and_names(tmp_path: Path, folder: Path) -> None:
+    source = checkpoints.find(str(folder))
+    assert sam3.recognise(source) == "sam3"
+    assert [module.recognise(source) for module in (sam, sam2, sam_hq, edgetam)] == [None] * 4
+    located = zoo.locate(str(folder), {})
+    assert (located.name, located.trained_on, located.adapter) == ("sam3", None, "sambench.models.sam3")
+    authors = tmp_path / "sam3.pt"
+    keys = ("detector.backbone.x", "tracker.sam_mask_decoder.obj_score_token.weight")
+    torch.save({"model": {key: torch.zeros(1) for key in keys}}, authors)
+    assert [module.recognise(checkpoints.find(str(authors))) for module in (sam2, sam3)] == [None, "sam3"]
+    with pytest.raises(UsageError, match="loaded from a folder"):
+        sam3.locate("sam3", Sam3Options(weights=str(authors)))
+
+
+def test_the_trackers_prefix_may_be_there_twice() -> None:
+    one = {"tracker_model.no_memory_embedding": torch.ones(1), "tracker_model.memory_encoder.x": torch.ones(1)}
+    two = {f"tracker_model.{key}": value for key, value in one.items()}
+    assert sam3._image_part(one).keys() == sam3._image_part(two).keys() == {"no_memory_embedding"}
+
+
+def test_no_tokenizer(tmp_path: Path, folder: Path) -> None:
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / name).symlink_to(folder / name)
+    bare = sam3.load("sam3", Sam3Options(weights=str(tmp_path)), "cpu")
+    view = bare.encode([picture(*SIZE)])[0]
+    assert view.predict(Prompts(points=POINTS, labels=LABELS), multimask=False).scores.shape == (2, 1)
+    with pytest.raises(UsageError, match="holds no tokenizer") as caught:
+        view.predict(Prompts(text=["cat"]), multimask=False)
+    assert "\n" not in str(caught.value)
+    given = sam3.load("sam3", Sam3Options(weights=str(tmp_path), tokenizer=str(folder), text_score=0.0), "cpu")
+    assert given.encode([picture(*SIZE)])[0].predict(Prompts(text=["cat"]), multimask=False).scores.shape == (1, 6)
+
+
+def test_the_released_sizes_are_counted(folder: Path) -> None:
+    from transformers import Sam3VideoConfig
+
+    from sambench.models.sam3_network import Sam3Network
+
+    with torch.device("meta"):
+        network = Sam3Network(Sam3VideoConfig().to_dict(), True)
+    assert zoo.ZOO["sam3"].parameters == sum(parameter.numel() for parameter in network.parameters())
+    assert (network.side, network.grid) == (1008, 288)
