@@ -14,6 +14,9 @@ from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
 
+# Tests run beside each other, and so do the processes they start: more threads than cores slow all of them down.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sambench.models.sam_frame import Frame, _bilinear, _Resampling
+from sambench.models.sam_frame import Frame, Resampling, bilinear
 from sambench.types import Image
 
 
@@ -56,20 +56,9 @@ class SquareFrame(Frame):
         return np.asarray(np.asarray(xy / size, np.float32) * np.float32(self.side), np.float32)
 
     @cached_property
-    def _rows(self) -> _Resampling:
-        return _OneStep(self.wanted.grid, self.size[0])
+    def _rows(self) -> Resampling:
+        return Resampling(bilinear(self.wanted.grid, self.size[0]))
 
     @cached_property
-    def _columns(self) -> _Resampling:
-        return _OneStep(self.wanted.grid, self.size[1])
-
-
-class _OneStep(_Resampling):
-    """Along one axis: bilinear from the grid of logits to ``size``. ``weights``: ``(size, grid)`` float32."""
-
-    def __init__(self, grid: int, size: int) -> None:
-        product = _bilinear(grid, size)
-        self.weights = torch.from_numpy(product.astype(np.float32))
-        used = product > 0
-        self.first = used.argmax(1)
-        self.last = used.shape[1] - 1 - used[:, ::-1].argmax(1)
+    def _columns(self) -> Resampling:
+        return Resampling(bilinear(self.wanted.grid, self.size[1]))

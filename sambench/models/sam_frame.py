@@ -55,12 +55,12 @@ class Frame:
         return (xy.astype(np.float64) * ratio).astype(np.float32)
 
     @cached_property
-    def _rows(self) -> _Resampling:
-        return _Resampling(self.side, self.input_size[0], self.size[0])
+    def _rows(self) -> Resampling:
+        return Resampling(two_steps(self.side, self.input_size[0], self.size[0]))
 
     @cached_property
-    def _columns(self) -> _Resampling:
-        return _Resampling(self.side, self.input_size[1], self.size[1])
+    def _columns(self) -> Resampling:
+        return Resampling(two_steps(self.side, self.input_size[1], self.size[1]))
 
     def masks(self, logits: Tensor) -> Iterator[Mask]:
         """``(K, S/4, S/4)`` float32 logits to K binary masks of the image, a few at a time."""
@@ -216,15 +216,11 @@ def _boxes(foreground: Tensor) -> Tensor:
     return torch.where(foreground.any(-1).any(-1)[:, None], box, 0)
 
 
-class _Resampling:
-    """Along one axis: bilinear from S/4 to S, the first ``kept`` of them bilinear to ``size``, as one matrix.
+class Resampling:
+    """Along one axis: from the grid of logits to the image, as one matrix. ``product``: ``(size, grid)``. ``weights``:
+    the same in float32."""
 
-    ``weights``: ``(size, S/4)`` float32. Both steps are linear and act on rows and columns apart, so that their
-    product is the released order of steps.
-    """
-
-    def __init__(self, side: int, kept: int, size: int) -> None:
-        product = _bilinear(kept, size) @ _bilinear(side // 4, side)[:kept]
+    def __init__(self, product: NDArray[np.float64]) -> None:
         self.weights = torch.from_numpy(product.astype(np.float32))
         used = product > 0
         self.first = used.argmax(1)
@@ -258,7 +254,14 @@ class _Resampling:
             )
 
 
-def _bilinear(old: int, new: int) -> NDArray[np.float64]:
+def two_steps(side: int, kept: int, size: int) -> NDArray[np.float64]:
+    """``(size, S/4)``: bilinear from S/4 to S, the first ``kept`` of them bilinear to ``size``. Both steps are linear
+    and act on rows and columns apart, so that their product is the released order of steps."""
+    product: NDArray[np.float64] = bilinear(kept, size) @ bilinear(side // 4, side)[:kept]
+    return product
+
+
+def bilinear(old: int, new: int) -> NDArray[np.float64]:
     """``(new, old)``: bilinear interpolation of samples at pixel centres, without antialiasing."""
     position = np.maximum((np.arange(new) + 0.5) * (old / new) - 0.5, 0.0)
     low = np.minimum(position.astype(np.int64), old - 1)

@@ -80,16 +80,15 @@ class CocoFile:
         size, place = self.size(id), self.ids[id]
         first, last = self.found["first"][place : place + 2]
         annotations = self.json.values(self.found["annotation_spans"][first:last])
-        instances = []
+        instances: list[Instance] = []
+        empty: list[Instance] = []
         for annotation in annotations:
             mask = self._mask(annotation, size, fill)
-            if mask.area == 0:
-                continue
             number, area = annotation.get("category_id"), annotation.get("area")
             category = self.categories.get(number, {})
             attributes = {key: category[key] for key in _CATEGORY_ATTRIBUTES if key in category}
             own = annotation.get("attributes")
-            instances.append(
+            (instances if mask.area else empty).append(
                 Instance(
                     id=str(annotation["id"]),
                     mask=mask,
@@ -98,10 +97,11 @@ class CocoFile:
                     crowd=bool(annotation.get("iscrowd", 0)),
                     annotated_area=float(area) if isinstance(area, (int, float)) else None,
                     attributes={**attributes, **(own if isinstance(own, dict) else {})},
+                    annotated_box=_box(annotation.get("bbox")),
                 )
             )
-        empty = len(annotations) - len(instances)
-        return GroundTruth(tuple(instances), dropped={"empty_mask": empty} if empty else {})
+        dropped = {"empty_mask": len(empty)} if empty else {}
+        return GroundTruth(tuple(instances), dropped=dropped, empty=tuple(empty))
 
     def _mask(self, annotation: Mapping[str, Any], size: tuple[int, int], fill: Fill) -> Mask:
         try:
@@ -202,6 +202,14 @@ def _read_annotations(
     return np.array(owners, np.int64), np.array(counted, np.bool_)
 
 
+def _box(box: Any) -> tuple[float, float, float, float] | None:
+    """A box ``[x, y, width, height]`` of an annotation, None if it has no proper one."""
+    if not (isinstance(box, list) and len(box) == 4 and all(isinstance(v, (int, float)) for v in box)):
+        return None
+    x, y, width, height = map(float, box)
+    return (x, y, width, height)
+
+
 def _categories(file: JsonFile, place: np.ndarray[Any, np.dtype[np.int64]]) -> Mapping[Any, Mapping[str, Any]]:
     categories: dict[Any, Mapping[str, Any]] = {}
     (listed,) = file.values(place[None]) if len(place) else ([],)
@@ -244,6 +252,12 @@ class CocoReader:
         if not self.annotations.exists():
             raise UsageError(f"{self.annotations}: the labels are missing: {self.unpack}")
         return load(self.annotations)
+
+    @property
+    def categories(self) -> Mapping[int, str]:
+        """The names of the categories that have a number for an id, by that."""
+        listed = self.file.categories.items()
+        return {number: str(entry.get("name", number)) for number, entry in listed if isinstance(number, int)}
 
     @property
     def excluded(self) -> Mapping[str, int]:
@@ -357,6 +371,18 @@ class CocoParts:
     parts: Mapping[str, CocoReader]
 
     @property
+    def categories(self) -> Mapping[int, str]:
+        """As in :meth:`CocoReader.categories`. Raises UsageError if a number stands for two names."""
+        names: dict[int, str] = {}
+        for part in self.parts.values():
+            for number, name in part.categories.items():
+                if names.setdefault(number, name) != name:
+                    raise UsageError(
+                        f"{part.annotations}: category {number} is {name}, in another part {names[number]}"
+                    )
+        return names
+
+    @property
     def excluded(self) -> Mapping[str, int]:
         """As in :meth:`CocoReader.excluded`, added up."""
         counts: dict[str, int] = {}
@@ -400,6 +426,9 @@ class Reader(Protocol):
     """What :class:`CocoReader` and :class:`CocoParts` have in common."""
 
     @property
+    def categories(self) -> Mapping[int, str]: ...
+
+    @property
     def excluded(self) -> Mapping[str, int]: ...
 
     def index(self) -> Sequence[IndexEntry]: ...
@@ -413,6 +442,11 @@ class CocoDataset:
     """The part of a dataset plugin that a reader answers. The plugin sets ``_reader`` when it is made."""
 
     _reader: Reader
+
+    @property
+    def categories(self) -> Mapping[int, str]:
+        """As in :meth:`CocoReader.categories`."""
+        return self._reader.categories
 
     @property
     def excluded(self) -> Mapping[str, int]:

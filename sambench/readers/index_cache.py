@@ -37,21 +37,24 @@ def folder() -> Path:
     return Path(cache) / "index"
 
 
-def cached(kind: str, digest: str, make: Callable[[], Arrays], size: int | None = None) -> Arrays:
+def cached(
+    kind: str, digest: str, make: Callable[[], Arrays], size: int | None = None, *, many: bool = False
+) -> Arrays:
     """What ``make`` answers, from the cache if it is there and sound; else it is made, and kept if that is possible.
 
     ``kind``: what reads such files, with its version (``coco-1``); a letter of it changes with everything that can
     change the arrays. ``digest``: hex, of all that they are made from. ``size``: bytes that are read to make them; few
-    are not worth an entry. The arrays hold no Python objects. What ``make`` raises is raised; what goes wrong with
-    the cache never is.
+    are not worth an entry. ``many``: there is a small entry for each of many images; they lie apart, in a folder KIND
+    beside ``index``, and are not counted in what that may hold. The arrays hold no Python objects. What ``make`` raises
+    is raised; what goes wrong with the cache never is.
     """
     if size is not None and size < WORTH_KEEPING:
         return make()
-    path = folder() / f"{kind}-{digest}.npz"
+    path = folder().parent / kind / f"{digest}.npz" if many else folder() / f"{kind}-{digest}.npz"
     found = _fetch(path)
     if found is None:
         found = make()
-        _keep(path, found)
+        _keep(path, found, tidy=not many)
     return found
 
 
@@ -68,7 +71,7 @@ def _fetch(path: Path) -> Arrays | None:
     return None
 
 
-def _keep(path: Path, arrays: Arrays) -> None:
+def _keep(path: Path, arrays: Arrays, *, tidy: bool) -> None:
     """Under a temporary name, then renamed: several may do so at once, the last one's entry stays."""
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -81,7 +84,8 @@ def _keep(path: Path, arrays: Arrays) -> None:
             with suppress(OSError):
                 os.unlink(temporary)
             raise
-        _tidy(path.parent, path.name)
+        if tidy:
+            _tidy(path.parent, path.name)
 
 
 def _tidy(at: Path, newest: str) -> None:

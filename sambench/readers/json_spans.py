@@ -59,6 +59,11 @@ class JsonFile:
             with self.path.open("rb", buffering=0) as file:
                 if _stamp(file) != self.stamp:
                     raise DataError(f"{self.path}: the file was changed while it was in use; start again")
+                if len(spans) > 1 and np.ptp(spans) <= 2 * int((spans[:, 1] - spans[:, 0]).sum()):
+                    # Neighbours: one read for all is several times faster than one for each.
+                    first = int(spans.min())
+                    block = os.pread(file.fileno(), int(np.ptp(spans)), first)
+                    return [block[start - first : end - first] for start, end in spans.tolist()]
                 return [os.pread(file.fileno(), end - start, start) for start, end in spans.tolist()]
         except OSError as error:
             raise DataError(f"{self.path}: cannot be read any more ({error.strerror})") from None
@@ -66,6 +71,11 @@ class JsonFile:
     def values(self, spans: Spans) -> list[Any]:
         """Some parts, parsed. Raises DataError as :meth:`read`, and UsageError if one is not JSON."""
         return [self._parsed(text, start) for text, start in zip(self.read(spans), spans[:, 0].tolist(), strict=True)]
+
+    def joined(self, spans: Spans) -> list[Any]:
+        """As :meth:`values`, faster for many small parts, and without the place of what is not JSON."""
+        found: list[Any] = self._parsed(b"[" + b",".join(self.read(spans)) + b"]", None)
+        return found
 
     def whole(self) -> Any:
         """All of it, parsed at once; for small files. Raises UsageError: not JSON."""
@@ -111,6 +121,18 @@ class JsonFile:
         if isinstance(top, dict):
             top = {key: outer[value[0]] if isinstance(value, list) else value for key, value in top.items()}
         return top, inner
+
+    def objects(self) -> tuple[Place, Spans]:
+        """Of a file that is one list of objects: its place and theirs, in order, as :meth:`elements` takes them (which
+        checks what they hold). Raises UsageError: not JSON, or no list at the top level."""
+        found = self._scan()
+        spans = found[found[:, 2] == 1][:, :2]
+        first, last = (int(spans[0, 0]), int(spans[-1, 1])) if len(spans) else (self.size, 0)
+        head, tail = self.read(np.array([[0, first], [last, self.size]]))
+        if not (head.lstrip().startswith(b"[") and tail.rstrip().endswith(b"]")):
+            self.members()
+            raise UsageError(f"{self.path}: expected a list of objects at the top level")
+        return np.array([len(head) - len(head.lstrip()), last + len(tail.rstrip())]), spans
 
     def _scan(self) -> NDArray[np.int64]:
         """``(N, 3)``: start, end and depth of each object and array at depth 1 and 2, sorted by start."""

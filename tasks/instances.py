@@ -1,0 +1,597 @@
+"""Zero-shot instance segmentation from boxes (Segment Anything, §7.4 and §D.4; protocol §5).
+
+A detector says where objects are and of which class; the model is prompted with each box, and its mask takes the place
+of the detector's. Class and score stay the detector's. The masks are scored by the rules of the dataset's own toolkit.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from sambench import masks
+from sambench.errors import DataError, UsageError
+from sambench.metrics import coco, coco_reference, run_lengths
+from sambench.metrics.iou import iou
+from sambench.metrics.run_lengths import RunLengths
+from sambench.metrics.stats import metric_of
+from sambench.models.box_prompts import BoxMasks, masks_of_boxes, moved
+from sambench.readers import detections
+from sambench.readers.detections import Detections, Results
+from sambench.types import Context, Dataset, Instance, Later, Mask, Measured, Metric, Predictions, Sample, Scores, View
+
+TRUTH = "truth"
+LIMITS: Mapping[coco.Rules, int] = {"coco": 100, "lvis": 300}
+"""Detections that count: of each category in an image (pycocotools' maxDets), of an image (lvis' max_dets)."""
+
+THRESHOLDS: Mapping[coco.Rules, float] = {"coco": 0.05, "lvis": 0.02}
+"""Scores above which the public ViTDet configurations keep a detection (OQ-20)."""
+
+FREQUENCIES = {"r": "rare", "c": "common", "f": "frequent"}
+"""LVIS's letters for how many training images show a category, as its annotations have them."""
+
+KINDS = ("", "box_", "detector_mask_")
+"""What is matched with the truth: the model's masks, the boxes that it was given, the detector's own masks."""
+
+BEST = (1, 10)
+"""By COCO's rules, recall is also counted with so many detections of a category in an image."""
+
+SIZES = tuple(size for size in coco.AREAS if size != "all")
+
+HEADLINES = (
+    *(f"ap_{size}" for size in SIZES),
+    *(f"ap_{frequency}" for frequency in FREQUENCIES.values()),
+    "box_ap",
+    "detector_mask_ap",
+    "miou",
+)
+
+NO_CATEGORY = 0
+"""The category of everything in a dataset without categories."""
+
+
+class Instances:
+    name = "instances"
+    version = 1
+    requires = frozenset({"boxes"})
+    primary = "ap"
+
+    @dataclass(frozen=True)
+    class Options:
+        """``boxes``: ``truth`` for the annotated ones, or a file of detections in COCO's results form. ``detector``: in
+        its place a detector of transformers (hub id or folder), or ``detectron2:CONFIG,CHECKPOINT``;
+        ``detector_threshold``: it counts above this score (default: .05; .02 by LVIS's rules). ``passes``: 1 for the
+        box alone, 2 for its mask's logits and the box once more (§D.4; OQ-6). ``box_expansion``: width and height of a
+        box grow by this share. ``box_jitter``: each edge moves at random by up to this share of the side across it.
+        ``rules``: of COCO or of LVIS; ``auto``: LVIS's where the annotations say which categories were looked for.
+        ``max_detections``: that count; 0: as many as the rules have it (COCO 100 of a category in an image, LVIS 300 of
+        an image). ``evaluator``: ``compiled``, or ``reference`` for the code of pycocotools and lvis, which is slower
+        and answers the same. ``save_masks``: keep the masks with the run, as ``files/masks/ID.json``, in COCO's results
+        form.
+        """
+
+        boxes: str = TRUTH
+        detector: str = ""
+        detector_threshold: float | None = None
+        passes: int = 2
+        box_expansion: float = 0.0
+        box_jitter: float = 0.0
+        rules: Literal["auto", "coco", "lvis"] = "auto"
+        max_detections: int = 0
+        evaluator: Literal["compiled", "reference"] = "compiled"
+        save_masks: bool = False
+
+        def __post_init__(self) -> None:
+            if not self.boxes or (self.detector and self.boxes != TRUTH):
+                raise ValueError(f"task.boxes={self.boxes}: truth, or a file, or else name a task.detector")
+            if self.detector_threshold is not None and not 0 <= self.detector_threshold < 1:
+                raise ValueError(f"task.detector_threshold={self.detector_threshold}: a score, from 0 to below 1")
+            if self.passes not in (1, 2):
+                raise ValueError(f"task.passes={self.passes}: 1 or 2")
+            if not -1 < self.box_expansion <= 10:
+                raise ValueError(f"task.box_expansion={self.box_expansion}: above -1 and at most 10")
+            if not 0 <= self.box_jitter < 0.5:
+                raise ValueError(f"task.box_jitter={self.box_jitter}: from 0 to below .5")
+            if self.max_detections < 0:
+                raise ValueError(f"task.max_detections={self.max_detections} is negative")
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self._categories: Mapping[int, str] | None = None
+        self._label = "the dataset"
+        self._detector: Any = None
+        self._given: Results | None = None
+        file = options.boxes != TRUTH
+        self._boxes = detections.load(Path(options.boxes).expanduser()) if file else None
+        if options.detector:
+            # Not before it is asked for: this brings torch.
+            from sambench.models import detectors
+
+            self._located = detectors.locate(options.detector)
+
+    # --- what a run is made of ---------------------------------------------------------------------------------------
+
+    @property
+    def inputs(self) -> Mapping[str, str]:
+        if self._boxes is not None:
+            return {"boxes": f"sha256:{self._boxes.digest}"}
+        return {"detector": f"{self._located.name}@{self._located.digest}"} if self.options.detector else {}
+
+    def prepare(self, dataset: Dataset, label: str) -> None:
+        self._label = label
+        self._categories = getattr(dataset, "categories", None)
+        known = self._categories if self._categories is not None else {}
+        if self._boxes is not None:
+            self._boxes.require("bbox", *(["category_id"] if known else []))
+            index = {entry.id for entry in dataset.index()}
+            self._boxes.require_known(
+                known or {NO_CATEGORY: ""}, lambda id: id in index or _is_known(dataset, id), f"dataset {label}"
+            )
+        if self.options.detector:
+            from sambench.models import detectors
+
+            if not known:
+                raise UsageError(f"dataset {label} does not name its categories, so a detector's cannot be told")
+            self._numbers = detectors.numbers_of(self._located, known, f"dataset {label}")
+
+    @property
+    def origin(self) -> str:
+        """Where the boxes come from, with a short digest."""
+        if self._boxes is not None:
+            return f"{self._boxes.path.name}@{self._boxes.digest[:8]}"
+        if self.options.detector:
+            return f"{self._located.name}@{self._located.digest[:8]}"
+        return TRUTH
+
+    @property
+    def signature(self) -> str:
+        o = self.options
+        rules = [*([f"rules:{o.rules}"] if o.rules != "auto" else []), f"max:{o.max_detections or 'toolkit'}"]
+        if self._given is not None:
+            return "|".join(["masks:given", *rules, f"v:{self.version}"])
+        least = o.detector_threshold
+        return "|".join(
+            [
+                f"boxes:{self.origin}",
+                *([f"score>{'toolkit' if least is None else least}"] if o.detector else []),
+                *([f"expanded:{o.box_expansion}"] if o.box_expansion else []),
+                *([f"jitter:{o.box_jitter}"] if o.box_jitter else []),
+                "mask:top-score" if o.passes == 1 else "mask:top-score-then-single+logits",
+                *rules,
+                f"v:{self.version}",
+            ]
+        )
+
+    @property
+    def schema(self) -> pa.Schema:
+        matches = [
+            field
+            for kind in KINDS
+            for field in (
+                (f"{kind}area", pa.list_(pa.float64())),
+                (f"{kind}rank", pa.list_(pa.int32())),
+                (f"{kind}matched", pa.list_(pa.uint16())),
+                (f"{kind}ignored", pa.list_(pa.uint16())),
+            )
+        ]
+        return pa.schema(
+            [
+                ("dataset", pa.string()),
+                ("image_id", pa.string()),
+                ("height", pa.int32()),
+                ("width", pa.int32()),
+                ("rules", pa.string()),
+                ("passes", pa.int8()),
+                ("unknown_labels", pa.list_(pa.string())),
+                ("place", pa.list_(pa.int64())),
+                ("category", pa.list_(pa.int64())),
+                ("score", pa.list_(pa.float64())),
+                ("prompt", pa.list_(pa.float32())),
+                ("chosen", pa.list_(pa.int8())),
+                ("predicted_iou", pa.list_(pa.float32())),
+                ("iou", pa.list_(pa.float64())),
+                *matches,
+                ("truth_id", pa.list_(pa.string())),
+                ("truth_category", pa.list_(pa.int64())),
+                ("truth_class", pa.list_(pa.string())),
+                ("truth_frequency", pa.list_(pa.string())),
+                ("truth_area", pa.list_(pa.float64())),
+                ("truth_crowd", pa.list_(pa.bool_())),
+                ("truth_ignored", pa.list_(pa.bool_())),
+                ("time_ms", pa.float64()),
+            ]
+        )
+
+    def excludes(self, sample: Sample) -> str:
+        by_truth = self.origin == TRUTH and self._given is None
+        return "no_valid_mask" if by_truth and not _prompted(sample) else ""
+
+    # --- one image ---------------------------------------------------------------------------------------------------
+
+    def measure(self, sample: Sample, view: View, context: Context) -> Later:
+        began = time.perf_counter()
+        found, targets, excluded, strangers = self._detections(sample, context)
+        keys = [(context.dataset, sample.id, str(k)) for k in found.places.tolist()]
+        assert found.boxes is not None
+        o = self.options
+        prompts = moved(
+            found.boxes, sample.size, expansion=o.box_expansion, jitter=o.box_jitter, seed=context.seed, keys=keys
+        )
+        made = masks_of_boxes(view, prompts, sample.size, passes=o.passes, feedback="masks" in context.capabilities)
+        if targets is not None:
+            # Nothing has scored the annotated boxes, so the model's own estimate ranks its masks.
+            found = replace(found, scores=np.nan_to_num(made.predicted_iou.astype(np.float64), nan=0.0))
+        columns = {
+            "passes": made.passes,
+            "unknown_labels": strangers,
+            "prompt": prompts.ravel(),
+            "chosen": made.chosen,
+            "predicted_iou": made.predicted_iou,
+        }
+        spent = time.perf_counter() - began
+        return partial(self._measure, sample, context.dataset, found, made, targets, columns, excluded, spent)
+
+    def _measure(
+        self,
+        sample: Sample,
+        dataset: str,
+        found: Detections,
+        made: BoxMasks,
+        targets: Sequence[Instance] | None,
+        columns: dict[str, Any],
+        excluded: Counter[str],
+        spent: float,
+    ) -> Measured:
+        began = time.perf_counter() - spent
+        shapes = {"": run_lengths.from_masks(made.masks, sample.size)}
+        if targets is not None:
+            columns["iou"] = [iou(mask, one.mask) for mask, one in zip(made.masks, targets, strict=True)]
+        if found.segmentations is not None:
+            shapes["detector_mask_"] = _own_masks(sample, found)
+        row = self._row(sample, dataset, found, shapes, found.boxes if targets is None else None, columns, began)
+        files = {f"masks/{sample.id}.json": _results(sample.id, found, made.masks)} if self.options.save_masks else {}
+        return Measured([row], dict(+excluded), files)
+
+    def _detections(
+        self, sample: Sample, context: Context
+    ) -> tuple[Detections, Sequence[Instance] | None, Counter[str], list[str]]:
+        """What is prompted for; the instances that it belongs to, where it is the truth; what was left out, by rule;
+        and labels of the detector that the dataset does not have."""
+        excluded = Counter(sample.truth.dropped)
+        excluded["crowd"] += sum(one.crowd for one in sample.truth.instances)
+        strangers: list[str] = []
+        if self._boxes is not None:
+            found = self._boxes.read(sample.id)
+        elif self.options.detector:
+            found, strangers = self._detect(sample, context)
+        else:
+            targets = _prompted(sample)
+            boxes = np.array([_box(one) for one in targets], np.float64).reshape(-1, 4)
+            categories = np.array([_category(one) for one in targets], np.int64)
+            return Detections(np.arange(len(targets)), categories, np.ones(len(targets)), boxes), targets, excluded, []
+        kept, left_out = self._counted(sample, found)
+        return kept, None, excluded + left_out, strangers
+
+    def _detect(self, sample: Sample, context: Context) -> tuple[Detections, list[str]]:
+        from sambench.models import detectors
+
+        if self._detector is None:
+            self._detector = detectors.Detector(self._located, context.device, context.threads)
+        least = self.options.detector_threshold
+        found = self._detector(sample.image, THRESHOLDS[self._rules(sample)] if least is None else least)
+        numbers = [self._numbers.get(label) for label in found.labels.tolist()]
+        known = np.array([number is not None for number in numbers], np.bool_)
+        everything = Detections(
+            np.arange(len(numbers)),
+            np.array([NO_CATEGORY if number is None else number for number in numbers], np.int64),
+            found.scores,
+            found.boxes,
+            found.masks,
+        )
+        names = {self._located.labels.get(label, str(label)) for label in found.labels[~known].tolist()}
+        return everything.take(known), sorted(names)
+
+    def _counted(self, sample: Sample, found: Detections) -> tuple[Detections, Counter[str]]:
+        """The detections that the toolkit counts, and how many it does not, by rule."""
+        rules = self._rules(sample)
+        limit = self.options.max_detections or LIMITS[rules]
+        order = coco.top(found.scores, len(found))
+        if rules == "lvis":
+            kept = found.take(order[:limit])
+            truths = (*sample.truth.instances, *sample.truth.empty)
+            judged = coco.judged(
+                kept.categories, {_category(one) for one in truths}, sample.attributes.get("neg_category_ids", ())
+            )
+            left_out = Counter(beyond_max_detections=len(found) - len(kept), not_judged=int((~judged).sum()))
+            return kept.take(judged), left_out
+        seen: Counter[int] = Counter()
+        counts = np.zeros(len(found), np.bool_)
+        for place, category in zip(order.tolist(), found.categories[order].tolist(), strict=True):
+            counts[place] = seen[category] < limit
+            seen[category] += 1
+        return found.take(counts), Counter(beyond_max_detections=int((~counts).sum()))
+
+    def _rules(self, sample: Sample) -> coco.Rules:
+        if self.options.rules != "auto":
+            return self.options.rules
+        return "lvis" if "neg_category_ids" in sample.attributes else "coco"
+
+    def _row(
+        self,
+        sample: Sample,
+        dataset: str,
+        found: Detections,
+        shapes: Mapping[str, RunLengths],
+        boxes: NDArray[np.float64] | None,
+        columns: Mapping[str, Any],
+        began: float,
+    ) -> dict[str, Any]:
+        """``shapes``: masks by kind. ``boxes``: ``(D, 4)`` xywh, None if they are not compared."""
+        rules = self._rules(sample)
+        evaluator = coco if self.options.evaluator == "compiled" else coco_reference
+        truths = (*sample.truth.instances, *sample.truth.empty)
+        crowd = np.array([one.crowd for one in truths], np.bool_)
+        areas = np.array([one.mask.area if one.annotated_area is None else one.annotated_area for one in truths], float)
+        of_truths = np.array([_category(one) for one in truths], np.int64)
+        true_masks = run_lengths.from_masks([one.mask for one in truths], sample.size)
+        unexhaustive = np.isin(found.categories, list(sample.attributes.get("not_exhaustive_category_ids", ())))
+        match = partial(
+            evaluator.match,
+            scores=found.scores,
+            truth_areas=areas,
+            crowd=crowd,
+            categories=found.categories,
+            truth_categories=of_truths,
+            rules=rules,
+            unexhaustive=unexhaustive if rules == "lvis" else None,
+        )
+        counted_crowd = crowd if rules == "coco" else None
+        compared: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]] = {
+            kind: (evaluator.mask_ious(shape, true_masks, counted_crowd), shape.area.astype(np.float64))
+            for kind, shape in shapes.items()
+        }
+        if boxes is not None:
+            true_boxes = np.array([_box(one) for one in truths], np.float64).reshape(-1, 4)
+            compared["box_"] = (evaluator.box_ious(boxes, true_boxes, counted_crowd), boxes[:, 2] * boxes[:, 3])
+        matched: dict[str, Any] = {}
+        for kind, (ious, sizes) in compared.items():
+            matches = match(ious, areas=sizes)
+            matched |= {
+                f"{kind}area": sizes,
+                f"{kind}rank": matches.rank,
+                f"{kind}matched": matches.matched.ravel(),
+                f"{kind}ignored": matches.ignored.ravel(),
+                "truth_ignored": matches.truth_ignored.ravel(),
+            }
+        return {
+            "dataset": dataset,
+            "image_id": sample.id,
+            "height": sample.size[0],
+            "width": sample.size[1],
+            "rules": rules,
+            **columns,
+            "place": found.places,
+            "category": found.categories,
+            "score": found.scores,
+            **matched,
+            "truth_id": [one.id for one in truths],
+            "truth_category": of_truths,
+            "truth_class": [one.class_name for one in truths],
+            "truth_frequency": [FREQUENCIES.get(str(one.attributes.get("frequency"))) for one in truths],
+            "truth_area": areas,
+            "truth_crowd": crowd,
+            "time_ms": (time.perf_counter() - began) * 1000,
+        }
+
+    # --- masks made elsewhere ----------------------------------------------------------------------------------------
+
+    def read_predictions(self, path: Path) -> Predictions:
+        self._given = results = detections.load(path)
+        known = self._categories or {}
+        results.require("segmentation", *(["category_id"] if known else []))
+        results.require_known(known or {NO_CATEGORY: ""}, lambda id: True, f"dataset {self._label}")
+        return Predictions(list(results.ids), results.digest, results.read)
+
+    def score(self, sample: Sample, answer: Detections, context: Context) -> Later:
+        return partial(self._score, sample, answer, context.dataset)
+
+    def _score(self, sample: Sample, answer: Detections, dataset: str) -> Measured:
+        began = time.perf_counter()
+        excluded = Counter(sample.truth.dropped)
+        excluded["crowd"] += sum(one.crowd for one in sample.truth.instances)
+        found, left_out = self._counted(sample, answer)
+        row = self._row(sample, dataset, found, {"": _own_masks(sample, found)}, found.boxes, {}, began)
+        return Measured([row], dict(+(excluded + left_out)))
+
+    # --- all images --------------------------------------------------------------------------------------------------
+
+    def summarize(self, records: pa.Table, context: Context) -> Scores:
+        places = coco.image_places(records.column("image_id").to_pylist())
+        truths = coco.Annotated(
+            _flat(records, "truth_category"), _flat(records, "truth_ignored").reshape(-1, len(coco.AREAS))
+        )
+        lvis = "lvis" in records.column("rules").to_pylist()
+        metrics: dict[str, Metric] = {}
+        breakdowns: dict[str, dict[str, dict[str, Metric]]] = {"iou": {}, "size": {}, "frequency": {}, "class": {}}
+        groups = _groups(records, truths)
+        for kind in KINDS:
+            if records.column(f"{kind}rank").null_count:
+                continue
+            curves, *best = self._curves(records, kind, places, truths, lvis)
+            found = _averages(curves, truths, groups)
+            for name, metric in found.pop(("", "")).items():
+                if name == "ap" or not kind:
+                    metrics[f"{kind}{name}"] = metric
+            for (cut, value), of_cut in found.items():
+                if not kind and cut != "class":
+                    metrics[{"0.50": "ap50", "0.75": "ap75"}.get(value, f"ap_{value}")] = of_cut["ap"]
+                for name, metric in of_cut.items():
+                    breakdowns[cut].setdefault(value, {})[f"{kind}{name}"] = metric
+            for limit, curve in zip(BEST, best, strict=False):
+                metrics[f"ar@{limit}"] = Metric(curve.average_recall(), _count(truths))
+        if records.num_rows and not records.column("iou").null_count:
+            images = np.repeat(records.column("image_id").to_pylist(), _lengths(records, "iou"))
+            metrics["miou"] = metric_of(_flat(records, "iou"), images.tolist(), context.seed)
+        return Scores(
+            metrics,
+            {cut: values for cut, values in breakdowns.items() if values},
+            int((~_flat(records, "truth_crowd")).sum()),
+            warnings=self._warnings(records),
+            headlines=[name for name in HEADLINES if name in metrics],
+        )
+
+    def _curves(
+        self, records: pa.Table, kind: str, places: NDArray[np.int64], truths: coco.Annotated, lvis: bool
+    ) -> list[coco.Accumulated]:
+        """Of all detections that count; by COCO's rules also of the best 1 and 10 of each category in an image."""
+        found = coco.Detected(
+            np.repeat(places, _lengths(records, "category")),
+            _flat(records, "category"),
+            _flat(records, "score"),
+            _flat(records, f"{kind}rank"),
+            _flat(records, f"{kind}matched").reshape(-1, len(coco.AREAS)),
+            _flat(records, f"{kind}ignored").reshape(-1, len(coco.AREAS)),
+        )
+        evaluator = coco if self.options.evaluator == "compiled" else coco_reference
+        categories = np.unique(truths.category).tolist()
+        rules: coco.Rules = "lvis" if lvis else "coco"
+        limits: tuple[int | None, ...] = (None,) if lvis or kind else (None, *BEST)
+        return [evaluator.accumulate(found, truths, categories, limit=limit, rules=rules) for limit in limits]
+
+    def _warnings(self, records: pa.Table) -> list[str]:
+        warnings: list[str] = []
+        prompted = records.num_rows and not records.column("prompt").null_count
+        if not prompted:
+            return warnings
+        if not records.column("iou").null_count:
+            warnings.append(
+                "the boxes are the annotated ones and the scores the model's own: AP is not that of a detector's boxes "
+                "(Table 5 of the paper)"
+            )
+        once = int((records.column("passes").to_numpy() < self.options.passes).sum())
+        if once:
+            warnings.append(
+                f"the model gave no logits to prompt it with again: {once} of {records.num_rows} images had one pass"
+            )
+        chosen = _flat(records, "chosen")
+        unusable = int((chosen < 0).sum())
+        if unusable:
+            warnings.append(f"{unusable} of {len(chosen)} boxes hold no part of their image; their masks are empty")
+        strangers = sorted({label for label in _texts(records, "unknown_labels") if label is not None})
+        if strangers:
+            shown = ", ".join(strangers[: detections.SHOWN])
+            warnings.append(
+                f"of what the detector saw, {len(strangers)} classes are not the dataset's and were left out: {shown}"
+            )
+        return warnings
+
+
+def _groups(records: pa.Table, truths: coco.Annotated) -> dict[tuple[str, str], list[int]]:
+    """Categories by cut and its value: LVIS's frequencies, and each category by itself."""
+    groups: dict[tuple[str, str], list[int]] = {("frequency", name): [] for name in FREQUENCIES.values()}
+    classes, frequencies = _texts(records, "truth_class"), _texts(records, "truth_frequency")
+    for category, place in zip(*(part.tolist() for part in np.unique(truths.category, return_index=True)), strict=True):
+        for cut, name in (("frequency", frequencies[place]), ("class", classes[place])):
+            if name is not None:
+                groups.setdefault((cut, name), []).append(category)
+    none = not any(frequencies)
+    return {key: members for key, members in groups.items() if not (none and key[0] == "frequency")}
+
+
+def _averages(
+    curves: coco.Accumulated, truths: coco.Annotated, groups: Mapping[tuple[str, str], Sequence[int]]
+) -> dict[tuple[str, str], dict[str, Metric]]:
+    """AP and AR by cut and its value; over all under two empty names."""
+    n = _count(truths)
+    found = {("", ""): {"ap": Metric(curves.average_precision(), n), "ar": Metric(curves.average_recall(), n)}}
+    for threshold in (0.5, 0.75):
+        found["iou", f"{threshold:.2f}"] = {"ap": Metric(curves.average_precision(iou=threshold), n)}
+    for size in SIZES:
+        of_size = _count(truths, area=size)
+        average = (curves.average_precision(size), curves.average_recall(size))
+        found["size", size] = {"ap": Metric(average[0], of_size), "ar": Metric(average[1], of_size)}
+    for key, members in groups.items():
+        found[key] = {"ap": Metric(curves.average_precision(categories=members), _count(truths, members))}
+    return found
+
+
+def _count(truths: coco.Annotated, categories: Sequence[int] | None = None, area: str = "all") -> int:
+    counted = ~truths.ignored[:, list(coco.AREAS).index(area)]
+    return int((counted if categories is None else counted & np.isin(truths.category, categories)).sum())
+
+
+def _prompted(sample: Sample) -> list[Instance]:
+    """The instances that are prompted for where the boxes are the annotated ones."""
+    return [one for one in sample.truth.instances if not one.crowd]
+
+
+def _category(instance: Instance) -> int:
+    return NO_CATEGORY if instance.class_id is None else instance.class_id
+
+
+def _box(instance: Instance) -> tuple[float, float, float, float]:
+    """The annotated box, else the tight one of the mask: x, y, width, height."""
+    if instance.annotated_box is not None:
+        return instance.annotated_box
+    x0, y0, x1, y1 = instance.mask.box
+    return (x0, y0, x1 - x0, y1 - y0)
+
+
+def _is_known(dataset: Dataset, id: str) -> bool:
+    """Whether the dataset knows an image that is not of its index, such as one that is left out."""
+    try:
+        dataset.load(id)
+    except DataError:
+        return False
+    return True
+
+
+def _own_masks(sample: Sample, found: Detections) -> RunLengths:
+    """The masks that detections came with."""
+    try:
+        return run_lengths.from_codes(found.segmentations or (), sample.size)
+    except run_lengths.BadCodesError as error:
+        first = found.places[error.places[0]]
+        raise DataError(
+            f"image {sample.id}: {len(error.places)} of {len(found)} masks cannot be used (first: entry {first} of the "
+            f"file, {error})"
+        ) from None
+
+
+def _results(id: str, found: Detections, made: Sequence[Mask]) -> bytes:
+    """The masks of an image in COCO's results form."""
+    number = int(id) if id.isdecimal() and str(int(id)) == id else id
+    entries = [
+        {"image_id": number, "category_id": category, "segmentation": masks.to_rle(mask), "score": score}
+        for category, score, mask in zip(found.categories.tolist(), found.scores.tolist(), made, strict=True)
+    ]
+    return json.dumps(entries).encode()
+
+
+def _flat(records: pa.Table, name: str) -> NDArray[Any]:
+    """The values of a list column, all rows one after the other."""
+    values: NDArray[Any] = records.column(name).combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    return values
+
+
+def _texts(records: pa.Table, name: str) -> list[str | None]:
+    texts: list[str | None] = records.column(name).combine_chunks().flatten().to_pylist()
+    return texts
+
+
+def _lengths(records: pa.Table, name: str) -> NDArray[np.int64]:
+    lengths: NDArray[np.int64] = records.column(name).combine_chunks().value_lengths().to_numpy(zero_copy_only=False)
+    return lengths
+
+
+PLUGIN = Instances
