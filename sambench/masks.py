@@ -37,9 +37,7 @@ def from_rle(code: dict[str, Any]) -> Mask:
         runs = _decompress(counts.encode("ascii") if isinstance(counts, str) else bytes(counts))
     if int(runs.sum()) != height * width:
         raise ValueError(f"run lengths add up to {int(runs.sum())}, not to {height} x {width} = {height * width}")
-    values = np.zeros(len(runs), np.bool_)
-    values[1::2] = True
-    return Mask.from_dense(np.repeat(values, runs).reshape(width, height).T)
+    return _of_runs(runs, (height, width))
 
 
 def from_polygons(polygons: Sequence[Sequence[float]], size: tuple[int, int]) -> Mask:
@@ -55,7 +53,24 @@ def from_polygons(polygons: Sequence[Sequence[float]], size: tuple[int, int]) ->
         raise ValueError("a polygon has a coordinate that is not a number")
     if not usable:
         return Mask.empty(size)
-    return Mask.from_dense(coco.decode(coco.merge(coco.frPyObjects(usable, height, width))))
+    return _of_runs(_decompress(coco.merge(coco.frPyObjects(usable, height, width))["counts"]), size)
+
+
+def _of_runs(runs: np.ndarray[Any, np.dtype[np.int64]], size: tuple[int, int]) -> Mask:
+    """From run lengths, column by column, background first. Only columns with foreground are laid out: most objects
+    are small beside their image."""
+    ends = np.cumsum(runs)
+    inside = np.flatnonzero(runs[1::2]) * 2 + 1
+    if inside.size == 0:
+        return Mask.empty(size)
+    height = size[0]
+    first = int(ends[inside[0] - 1]) // height
+    stop = (int(ends[inside[-1]]) - 1) // height + 1
+    edges = np.clip(ends, first * height, stop * height)
+    values = np.zeros(len(runs), np.bool_)
+    values[1::2] = True
+    window = np.repeat(values, np.diff(edges, prepend=first * height)).reshape(stop - first, height).T
+    return Mask.from_window(size, 0, first, window)
 
 
 def _decompress(counts: bytes) -> np.ndarray[Any, np.dtype[np.int64]]:
