@@ -17,6 +17,7 @@ from sambench.errors import SambenchError, UsageError
 
 if TYPE_CHECKING:
     from sambench.evaluate import Missing, Settings
+    from sambench.gallery import Absent
 
 INTERRUPTED = 130
 SUBSETS = "paper|full|N|file:PATH"
@@ -64,6 +65,14 @@ def data_root_flag(function: _Function) -> _Function:
 def plugins_flag(function: _Function) -> _Function:
     text = "Folder with your own tasks/ and datasets/. Repeatable."
     return flag("--plugins", "plugin_folders", multiple=True, type=Path, help=text)(function)
+
+
+def again_flags(function: _Function) -> _Function:
+    """What opens a run again, where its masks are made anew."""
+    text = "What the model of a run is, if that has moved or was FILE.py:CLASS. Repeatable."
+    for decorate in (plugins_flag, flag("--model", "models", multiple=True, help=text), data_root_flag):
+        function = decorate(function)
+    return function
 
 
 def data_flags(function: _Function) -> _Function:
@@ -183,7 +192,7 @@ def run(dry_run: bool, as_json: bool, sweeps: Sequence[str], **arguments: Any) -
         _echo_table(paths, baseline)
         _echo_macro_means(settings.datasets, paths)
         _echo_missing(plans[0].missing)
-        click.echo(f"\nreport: {report_path}")
+        click.echo(f"\nreport: {report_path.with_name('index.html')}, {report_path}")
     return 0 if complete else 1
 
 
@@ -195,7 +204,9 @@ def run(dry_run: bool, as_json: bool, sweeps: Sequence[str], **arguments: Any) -
     required=True,
     type=Path,
     help="single_point: JSON list of {image_id, annotation_id, segmentation: RLE, score}, one or more for each "
-    "annotation. edges: folder of PNG or .npy edge maps named by image id. See docs/tasks/.",
+    "annotation. edges: folder of PNG or .npy edge maps named by image id. proposals, instances: results JSON of "
+    "{image_id, category_id, score, segmentation: RLE}. text_to_mask: JSON list of {image_id, phrase, "
+    "segmentation: RLE}. See docs/tasks/.",
 )
 @flag("--no-nms", is_flag=True, help="Edge maps are thinned already (the same as --set task.edge_nms=false).")
 @flag("--name", help="What to call the model. Default: the name of the file or folder.")
@@ -231,7 +242,7 @@ def score(
         click.echo(json.dumps(summary, indent=1))
     else:
         _echo_table([path])
-        click.echo(f"\nreport: {report_path}")
+        click.echo(f"\nreport: {report_path.with_name('index.html')}, {report_path}")
     return 0 if summary["complete"] else 1
 
 
@@ -245,16 +256,26 @@ def score(
     metavar="MODEL",
     help="Show each model's difference from this one, on each dataset.",
 )
+@flag("--gallery", type=click.IntRange(0), default=0, metavar="N", help="Picture N cases of each kind of each run.")
+@again_flags
 @flag("--json", "as_json", is_flag=True, help="The leaderboard as JSON on stdout too.")
-def report(runs: Sequence[Path], out: Path, baseline: str, as_json: bool) -> int:
-    """Write Markdown, CSV, JSON and LaTeX tables and figures of runs (folders, searched for runs)."""
+def report(
+    runs: Sequence[Path],
+    out: Path,
+    baseline: str,
+    gallery: int,
+    as_json: bool,
+    **again: Any,
+) -> int:
+    """Write a site, Markdown, CSV, JSON and LaTeX tables and figures of runs (folders, searched for runs)."""
+    absent = _write_galleries(runs, out, gallery, **again) if gallery else []
     path = _write_report(list(runs), out, baseline)
     if as_json:
         click.echo((out / "leaderboard.json").read_text("utf-8"))
     else:
         _echo_table(list(runs), baseline)
-        click.echo(f"\nreport: {path}")
-    return 0
+        click.echo(f"\nreport: {path.with_name('index.html')}, {path}")
+    return 0 if all(one.expected for one in absent) else 1
 
 
 @cli.command()
@@ -333,6 +354,80 @@ def gate(
         except OSError as error:
             raise output_error(Path(summary), error) from error
     return 0 if all(check.passed for check in checks) else 1
+
+
+@cli.command()
+@click.argument("runs", nargs=-1, type=click.Path(path_type=Path))
+@flag("--study", type=click.Path(path_type=Path), required=True, help="Folder of the study: masks, pictures, ratings.")
+@flag("--masks", type=click.IntRange(1), default=1000, show_default=True, help="Objects to draw of each dataset.")
+@flag("--raters", type=click.IntRange(1), default=1, show_default=True, help="Ratings that each mask gets.")
+@flag("--model", "-m", "models", multiple=True, help="A run's model, where its manifest cannot tell it. Repeatable.")
+@data_root_flag
+@plugins_flag
+@flag("--host", default="127.0.0.1", show_default=True, help="Address to serve at; 0.0.0.0: to others too.")
+@flag("--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="0: any that is free.")
+@flag("--token", default="", help="What raters must know. Default: a random one where others can reach the page.")
+@flag("--prepare", is_flag=True, help="Draw the masks and make them, and stop.")
+@flag("--summary", "as_summary", is_flag=True, help="Say what the ratings are so far, and stop.")
+@flag("--json", "as_json", is_flag=True, help="The summary as JSON.")
+def rate(
+    runs: Sequence[Path],
+    study: Path,
+    masks: int,
+    raters: int,
+    host: str,
+    port: int,
+    token: str,
+    prepare: bool,
+    as_summary: bool,
+    as_json: bool,
+    **where: Any,
+) -> int:
+    """Have people rate masks of runs, and the annotated ones, from 1 to 10, on a web page of this machine."""
+    from sambench.study import studies, summary
+
+    if as_summary:
+        if runs:
+            raise UsageError("--summary is of the study as it is: leave the runs out")
+        found, path = studies.sum_up(study)
+        click.echo(json.dumps(found.as_dict(), indent=1, ensure_ascii=False) if as_json else summary.page(found))
+        click.echo(f"summary: {path}", err=True)
+        return 0
+    from sambench.progress import RunProgress
+
+    with studies.prepare(study, runs, masks, RunProgress, say=click.echo, **where) as storage:
+        if not prepare:
+            studies.serve(storage, host, port, token=token, raters=raters, say=click.echo)
+    return 0
+
+
+@cli.command("export")
+@click.argument("run", type=click.Path(path_type=Path))
+@flag("--to", required=True, type=click.Choice(["coco", "csv", "fiftyone", "hf"]), help="What is to read it.")
+@flag("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder for it.")
+@flag("--clicks", type=click.IntRange(1), default=1, show_default=True, help="The masks after so many clicks.")
+@again_flags
+def export_(run: Path, to: str, out: Path, **again: Any) -> int:
+    """Write a run for other tools: masks as COCO's results, records as CSV, or a folder for Hugging Face's datasets or
+    FiftyOne. Masks that the run does not hold are made again."""
+    from sambench.export import export
+
+    for path in export(run, to, out, **again):
+        click.echo(path)
+    return 0
+
+
+@cli.command()
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@flag("--to", required=True, type=click.Choice(["mlflow", "wandb"]), help="Which service, through its own client.")
+@flag("--project", default="sambench", show_default=True, help="Experiment of MLflow, or project of Weights & Biases.")
+def log(runs: Sequence[Path], to: str, project: str) -> int:
+    """Log finished runs to MLflow or Weights & Biases. Nothing else of sambench ever does."""
+    from sambench import tracking
+
+    for name in tracking.log(runs, to, project):
+        click.echo(f"{to}: {name}")
+    return 0
 
 
 @cli.command("list")
@@ -587,6 +682,15 @@ def _write_report(paths: Sequence[Path], out: Path, baseline: str = "") -> Path:
     from sambench.reporting import write_report
 
     return write_report(paths, out, baseline)
+
+
+def _write_galleries(runs: Sequence[Path], out: Path, number: int, **again: Any) -> list[Absent]:
+    from sambench.gallery import write_galleries
+
+    absent = write_galleries(runs, out, number, **again)
+    for one in absent:
+        click.echo(str(one), err=True)
+    return absent
 
 
 def _echo_table(paths: Sequence[Path], baseline: str = "") -> None:

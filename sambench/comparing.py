@@ -6,18 +6,16 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sambench import options, plugins
+from sambench.cases import read_cases, unit_of
 from sambench.errors import UsageError
 from sambench.metrics import paired
 from sambench.reporting import RunSummary, load_summaries
 from sambench.reporting.comparison import Case, Comparison, Difference
-from sambench.run import read_json, read_records
-from sambench.types import Cases, HasCases
+from sambench.types import Cases
 
 _Key = tuple[str, str, str]
 """Task, dataset, split."""
@@ -136,7 +134,7 @@ def _dataset(a: RunSummary, b: RunSummary, metric: str, tie: float) -> tuple[Dif
         dataset=a.dataset,
         split=a.split,
         metric=name,
-        unit=_unit(a, name),
+        unit=unit_of(a, name),
         sign=sign,
         result=result,
         p_holm=None,
@@ -151,22 +149,10 @@ def _dataset(a: RunSummary, b: RunSummary, metric: str, tie: float) -> tuple[Dif
 
 
 def _cases(run: RunSummary) -> Cases:
-    spec: dict[str, Any] = read_json(run.path / "manifest.json")["spec"]
-    plugin = plugins.load("tasks", run.task)
-    if run.task_version != plugin.version:
-        raise UsageError(
-            f"{run.path} holds {run.task} version {run.task_version}, this sambench has {plugin.version}: use the "
-            "sambench that wrote it"
-        )
-    task = plugin(options.build(plugin.Options, spec["task_options"], "task"))
-    if not isinstance(task, HasCases):
+    found = read_cases(run)
+    if found is None:
         raise UsageError(f"{run.path}: the metrics of task {run.task} are not means over cases, so none can be paired")
-    return task.cases(read_records(run.path))
-
-
-def _unit(run: RunSummary, metric: str) -> str:
-    """As the summary has it; what it does not name (the mean of each image's best F) is a fraction."""
-    return run.metrics[metric].unit if metric in run.metrics else "fraction"
+    return found
 
 
 def _by_case(cases: Cases, metric: str) -> dict[tuple[str, str], float]:

@@ -331,6 +331,7 @@ def carry_out(
         "workers": workers,
         "limit": settings.limit,
         "data_root": str(triple.found.root),
+        "model": triple.model.reference,
         "weights": triple.model.weights_path,
         "task_source": plugins.source_digest(type(triple.task)),
         "dataset_source": plugins.source_digest(triple.found.plugin),

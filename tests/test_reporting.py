@@ -445,15 +445,20 @@ def test_report_files_and_their_bytes_are_the_same_each_time(tmp_path):
     again = write_report([tmp_path / "runs"], tmp_path / "two").parent
     names = sorted(path.name for path in page.parent.iterdir())
     assert names == [
+        "assets",
         "breakdowns.csv",
+        "datasets",
+        "index.html",
         "leaderboard.csv",
         "leaderboard.json",
         "leaderboard.tex",
+        "models",
         "published.csv",
         "report.md",
+        "runs",
     ]
-    for name in names:
-        assert (page.parent / name).read_bytes() == (again / name).read_bytes()
+    for path in page.parent.rglob("*.*"):
+        assert path.read_bytes() == (again / path.relative_to(page.parent)).read_bytes()
 
 
 def test_published_and_measured_are_never_mixed(tmp_path):

@@ -103,7 +103,7 @@ def locate(reference: str, values: Mapping[str, Any]) -> Located:
         cls = _user_class(reference)
         name = reference.rpartition(":")[2] if ".py:" in reference else reference
         build_values = options.build(options.NoOptions, values, "model")
-        digest = hashlib.sha256(source_digest(cls).encode())
+        digest = hashlib.sha256(f"{source_digest(cls)} {cls.__qualname__}".encode())
         digest.update(str(getattr(cls, "weights_digest", "")).encode())
         trained_on = getattr(cls, "trained_on", None)
         trained_on = None if trained_on is None or isinstance(trained_on, property) else frozenset(trained_on)

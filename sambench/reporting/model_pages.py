@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from sambench.reporting import markdown, model_figures, text
+from sambench.reporting import group_figures, markdown, model_figures, text
 from sambench.reporting.baseline import Against, by_parameters, click_curves, difference_table, not_compared
+from sambench.reporting.load import RunSummary
 from sambench.reporting.svg import label
 from sambench.reporting.tables import LEGEND, Leaderboard, Row, in_unit, title
 
@@ -17,7 +18,12 @@ DELTAS_NOTE = (
 CLICKS_NOTE = (
     "Mean IoU by number of clicks (as in Fig. 9c and, with a random first click, 9d): unweighted over the datasets of "
     "the table; a model without a complete run on each of them is left out. Where clicking stops at an IoU, as in noc, "
-    "an object keeps the one that it stopped with. A ring is the oracle after one click."
+    "an object keeps the one that it stopped with. A ring is the oracle after one click. Of more than 12 models the "
+    "first 12 of the table are shown."
+)
+GROUPS_NOTE = (
+    "AP or AR by size of the mask and, where the dataset has it, by frequency of its class (as in Tables 4 and 5), of "
+    "complete runs; whiskers are 95 % intervals over masks. Of more than 7 models the first 7 of the table are shown."
 )
 PARAMETERS_NOTE = (
     "Score by number of parameters (as in Fig. 13, right): a line through the models of a family, filled for the mask "
@@ -25,15 +31,24 @@ PARAMETERS_NOTE = (
     "left out."
 )
 
+MOST_CURVES, MOST_BARS = 12, 7
+"""Models in one figure: more lines than the legend can name, and more bars than there are colours, show nothing."""
+
 
 @dataclass(frozen=True)
 class Picture:
-    """``file``: where in the report's folder. ``note``: what is to be known of all pictures of the kind."""
+    """``file``: where in the report's folder. ``note``: what is to be known of all pictures of the kind. ``task``,
+    ``task_version``: of whose runs it is. ``dataset``: the one it is of, if it is of one. ``models``: names of the rows
+    that it is about, if it is not about all."""
 
     file: str
     title: str
     note: str
     svg: bytes
+    task: str
+    task_version: int
+    dataset: str = ""
+    models: tuple[str, ...] = ()
 
 
 def comparison_section(compared: Sequence[Against]) -> str:
@@ -57,8 +72,8 @@ def comparison_section(compared: Sequence[Against]) -> str:
 
 
 def comparison_pictures(boards: Sequence[Leaderboard], compared: Sequence[Against]) -> list[Picture]:
-    """Differences from the baseline, IoU by clicks, and scores by parameters, each where there are two models or more
-    to show."""
+    """Differences from the baseline, IoU by clicks, scores by parameters, and AP or AR by size and frequency, each
+    where there are two models or more to show."""
     shown = [one for one in compared if one.deltas]
     pictures = [
         Picture(
@@ -66,6 +81,9 @@ def comparison_pictures(boards: Sequence[Leaderboard], compared: Sequence[Agains
             f"{one.row.name} minus {one.baseline.name}: {one.task}, version {one.task_version}, {title(one.metric)}",
             DELTAS_NOTE,
             model_figures.deltas(one),
+            one.task,
+            one.task_version,
+            models=(one.row.name, one.baseline.name),
         )
         for number, one in enumerate(shown, 1)
     ]
@@ -76,7 +94,9 @@ def comparison_pictures(boards: Sequence[Leaderboard], compared: Sequence[Agains
             f"figures/clicks_{number}.svg",
             f"mIoU by clicks: {board.task}, version {board.task_version}, {row.signature}",
             CLICKS_NOTE,
-            model_figures.clicks(several, _over(board)),
+            model_figures.clicks(several[:MOST_CURVES], _over(board)),
+            board.task,
+            board.task_version,
         )
         for number, (board, row, several) in enumerate([one for one in curves if len(one[2]) > 1], 1)
     ]
@@ -87,10 +107,39 @@ def comparison_pictures(boards: Sequence[Leaderboard], compared: Sequence[Agains
             f"{title(board.headlines[0])} by parameters: {board.task}, version {board.task_version}, {row.signature}",
             PARAMETERS_NOTE,
             model_figures.parameters(several, board.headlines[0], board.unit(board.headlines[0]), _over(board)),
+            board.task,
+            board.task_version,
         )
         for number, (board, row, several) in enumerate([one for one in sized if len(one[2]) > 1], 1)
     ]
+    pictures += [
+        Picture(
+            f"figures/groups_{number}.svg",
+            f"{title(board.headlines[0])} by size and frequency: {board.task}, version {board.task_version}, "
+            f"{name}, {runs[0].signature}",
+            GROUPS_NOTE,
+            group_figures.bars(runs[:MOST_BARS], board.headlines[0], name),
+            board.task,
+            board.task_version,
+            runs[0].dataset,
+        )
+        for number, (board, name, runs) in enumerate(_grouped(boards), 1)
+    ]
     return pictures
+
+
+def _grouped(boards: Sequence[Leaderboard]) -> Iterator[tuple[Leaderboard, str, list[RunSummary]]]:
+    """Runs of one dataset and signature that have an AP or AR by size or frequency, two or more."""
+    for board in boards:
+        if not board.headlines or not board.headlines[0].startswith(("ap", "ar")):
+            continue
+        for place, name in enumerate(board.labels()):
+            for signature in board.footnotes():
+                cells = [row.cells[place] for row in board.rows if row.signature == signature]
+                complete = [run for run in cells if run is not None and run.complete]
+                runs = [run for run in complete if group_figures.grouped(run, board.headlines[0])]
+                if len(runs) > 1:
+                    yield board, name, runs
 
 
 def _alike(board: Leaderboard) -> Iterator[list[Row]]:

@@ -40,13 +40,18 @@ class Published:
         return float(self.value[:-1]) * 1e6 if self.value.endswith("M") else float(self.value)
 
 
-def folder() -> Path:
-    """``reports/reference`` of the checkout, or of the installed wheel."""
+def suite_folder(name: str) -> Path:
+    """A folder under ``reports/`` of the checkout, or of the installed wheel."""
     for entry in sambench.suite.__path__:
-        path = Path(entry) / "reports" / "reference"
+        path = Path(entry) / "reports" / name
         if path.is_dir():
             return path
-    raise UsageError("this installation lacks reports/reference: install sambench again")
+    raise UsageError(f"this installation lacks reports/{name}: install sambench again")
+
+
+def folder() -> Path:
+    """``reports/reference``."""
+    return suite_folder("reference")
 
 
 def published() -> list[Published]:
@@ -62,21 +67,29 @@ def published() -> list[Published]:
         raise UsageError(f"{path} cannot be read ({error}): install sambench again") from error
 
 
+def card_of(dataset: str) -> Card | None:
+    """The card of a dataset plugin by the name of a run's dataset. None where no plugin answers to it, and for one
+    given as ``file.py:Class``: its file is code, and a report reads data only."""
+    if ".py:" in dataset:
+        return None
+    try:
+        card: Card = plugins.load("datasets", dataset.partition(":")[0]).card
+    except SambenchError:
+        return None
+    return card
+
+
 def paper_names(task: str, datasets: Iterable[tuple[str, str]]) -> dict[str, str]:
     """The paper's name of each of the (dataset, split) pairs that it evaluated, from the cards of the dataset plugins
     (``published_as``, ``paper.name``). Another split than a task's own is left out: LVIS v1 must not meet the numbers
     of LVIS v0.5.
 
-    Names that no plugin answers to are left out. A dataset given as ``file.py:Class`` too: its file is code, and a
-    report reads data only.
+    Names without a card (:func:`card_of`) are left out.
     """
     names: dict[str, str] = {}
     for dataset, split in datasets:
-        if ".py:" in dataset:
-            continue
-        try:
-            card: Card = plugins.load("datasets", dataset.partition(":")[0]).card
-        except SambenchError:
+        card = card_of(dataset)
+        if card is None:
             continue
         name = card.published_as.get(task, card.paper.name if card.paper is not None else "")
         if name and split == card.task_splits.get(task, card.default_split):

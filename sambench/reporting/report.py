@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
@@ -9,8 +10,9 @@ from pathlib import Path
 
 from sambench.errors import UsageError
 from sambench.files import output_error, write_atomic
-from sambench.reporting import data, figures, latex, markdown, text
+from sambench.reporting import data, figures, latex, markdown, site, text
 from sambench.reporting.baseline import by_baseline, compare
+from sambench.reporting.cuts import Cut, cuts, metrics_by_clicks
 from sambench.reporting.load import Metrics, RunSummary, load_summaries, unsummarised
 from sambench.reporting.model_pages import Picture, comparison_pictures, comparison_section
 from sambench.reporting.reference import Published, beside, paper_names
@@ -28,10 +30,6 @@ PRECISION_RECALL_NOTE = (
 CLASSES_SHOWN = 20
 """Classes in a run's section of the page, those with most masks; ``breakdowns.csv`` has all."""
 
-_SIZES = ("small", "medium", "large")
-_ALWAYS = ("size", "class")
-"""Cuts that every run has, and that say nothing where they are empty; of any other that is news."""
-
 _Joined = list[tuple[str, str | None, Published]]
 """(task, our dataset name or None for the whole suite, what was published)."""
 
@@ -39,11 +37,11 @@ _Joined = list[tuple[str, str | None, Published]]
 def write_report(run_paths: Iterable[Path | str], out: Path, baseline: str = "") -> Path:
     """Reads the runs at and under ``run_paths`` and writes, each file whole or not at all, into ``out``: ``report.md``,
     ``leaderboard.csv``, ``leaderboard.json``, ``leaderboard.tex``, ``breakdowns.csv`` and ``published.csv``,
-    ``figures/*.svg`` of runs that have curves and of models beside each other, and with a ``baseline`` (as
-    :func:`baseline.compare` takes it) ``deltas.csv``.
+    ``figures/*.svg`` of runs that have curves and of models beside each other, with a ``baseline`` (as
+    :func:`baseline.compare` takes it) ``deltas.csv``, and the site: ``index.html`` and the folders that it links to.
 
     Answers the path of ``report.md``. The same runs give the same bytes. Raises UsageError (no usable run, no run of
-    the baseline, ``out`` cannot be made) and OutputError (it cannot be written).
+    the baseline, a broken gallery, ``out`` cannot be made) and OutputError (it cannot be written).
     """
     paths = list(run_paths)
     runs = load_summaries(paths)
@@ -55,13 +53,14 @@ def write_report(run_paths: Iterable[Path | str], out: Path, baseline: str = "")
         for task, ours, p in joined
     )
     pictures = [*comparison_pictures(boards, compared), *_curves(runs, joined)]
+    left_out = unsummarised(paths)
     page = [
         "# sambench report\n",
         *map(markdown.leaderboard, boards),
         *map(comparison_section, by_baseline(compared)),
         *_figures_section(pictures),
         *([_published_section(joined)] if joined else []),
-        *_unsummarised_section(unsummarised(paths)),
+        *_unsummarised_section(left_out),
         "## Runs\n",
         *map(_run_section, runs),
     ]
@@ -75,16 +74,28 @@ def write_report(run_paths: Iterable[Path | str], out: Path, baseline: str = "")
         "published.csv": data.csv_text(PUBLISHED_COLUMNS, published_rows),
         "report.md": "\n".join(page),
     }
-    try:
-        (out / "figures" if pictures else out).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"{output_error(out, error)}; choose another --out") from error
-    for picture in pictures:
-        write_atomic(out / picture.file, picture.svg)
-    for name, content in files.items():
-        # JSON may have carried half of a surrogate pair into a name, which UTF-8 cannot hold.
-        write_atomic(out / name, content.encode("utf-8", "backslashreplace"))
+    # JSON may have carried half of a surrogate pair into a name, which UTF-8 cannot hold.
+    texts = ((name, content.encode("utf-8", "backslashreplace")) for name, content in files.items())
+    pages = site.files(site.Content(runs, boards, compared, pictures, joined, left_out, out))
+    _write_all(out, itertools.chain(((p.file, p.svg) for p in pictures), texts, pages))
     return out / "report.md"
+
+
+def _write_all(out: Path, files: Iterable[tuple[str, bytes]]) -> None:
+    """Writes files, by their names in ``out``. One that is there as it should be is left alone: a site of thousands of
+    pages is mostly the one of yesterday."""
+    made: set[Path] = set()
+    for name, content in files:
+        path = out / name
+        try:
+            if path.parent not in made:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                made.add(path.parent)
+            if path.is_file() and path.read_bytes() == content:
+                continue
+        except OSError as error:
+            raise UsageError(f"{output_error(out, error)}; choose another --out") from error
+        write_atomic(path, content)
 
 
 def _curves(runs: Sequence[RunSummary], joined: _Joined) -> list[Picture]:
@@ -98,7 +109,8 @@ def _curves(runs: Sequence[RunSummary], joined: _Joined) -> list[Picture]:
         published = [p for t, ours, p in joined if t == task and ours == dataset]
         title = f"Precision and recall: {task}, version {version}, {dataset}, {split}"
         svg = figures.precision_recall(members, published)
-        pictures.append(Picture(f"figures/precision_recall_{number}.svg", title, PRECISION_RECALL_NOTE, svg))
+        file = f"figures/precision_recall_{number}.svg"
+        pictures.append(Picture(file, title, PRECISION_RECALL_NOTE, svg, task, version, dataset))
     return pictures
 
 
@@ -169,7 +181,7 @@ def _run_section(run: RunSummary) -> str:
         markdown.table(("field", "value"), [[key, text.markdown(value)] for key, value in facts if value], names=2),
         _metrics_table(run.metrics),
         *_clicks_table(run),
-        *(_breakdown_table(cut, groups) for cut, groups in run.breakdowns.items() if groups or cut not in _ALWAYS),
+        *map(_breakdown_table, cuts(run)),
     ]
     return "\n".join(parts)
 
@@ -200,20 +212,13 @@ def _named(name: str, metrics: Sequence[Metric]) -> str:
 
 def _clicks_table(run: RunSummary) -> list[str]:
     """mIoU by number of clicks, as in Fig. 9c of the paper."""
-    by_clicks = {k: name for name in run.metrics if (k := text.clicks_of(name)) is not None}
-    if "miou" in run.metrics:
-        by_clicks[1] = "miou"
-    if len(by_clicks) < 2:
+    by_clicks = metrics_by_clicks(run)
+    if not by_clicks:
         return []
-    clicks = sorted(by_clicks)
-    rows = [["mIoU (%)", *(str(_unmarked(run, by_clicks[k])) for k in clicks)]]
+    rows = [["mIoU (%)", *map(_with_half, by_clicks.values())]]
     if "oracle_miou" in run.metrics:
-        rows.append(["oracle (%)", *(str(_unmarked(run, "oracle_miou")) if k == 1 else "" for k in clicks)])
-    return [f"mIoU by number of clicks:\n\n{markdown.table(('clicks', *map(str, clicks)), rows)}"]
-
-
-def _unmarked(run: RunSummary, metric: str) -> str:
-    return _with_half(run.metrics[metric]) if metric in run.metrics else text.ABSENT
+        rows.append(["oracle (%)", *(_with_half(run.metrics["oracle_miou"]) if k == 1 else "" for k in by_clicks)])
+    return [f"mIoU by number of clicks:\n\n{markdown.table(('clicks', *map(str, by_clicks)), rows)}"]
 
 
 def _with_half(metric: Metric) -> str:
@@ -221,22 +226,15 @@ def _with_half(metric: Metric) -> str:
     return f"{value} ± {half}" if half else value
 
 
-def _breakdown_table(cut: str, groups: Mapping[str, Metrics]) -> str:
-    if not groups:
-        return f"By {text.markdown(cut)}: none.\n"
-    counts = {group: max((m.n for m in metrics.values()), default=0) for group, metrics in groups.items()}
-    if cut == "size":
-        order = [size for size in _SIZES if size in groups] + sorted(set(groups) - set(_SIZES))
-    else:
-        order = sorted(groups, key=lambda group: (-counts[group], group))
-    names = list(dict.fromkeys(name for metrics in groups.values() for name in metrics))
+def _breakdown_table(cut: Cut) -> str:
+    if not cut.groups:
+        return f"By {text.markdown(cut.name)}: none.\n"
+    shown = cut.groups[:CLASSES_SHOWN]
     rows = []
-    for group in order[:CLASSES_SHOWN]:
-        measured = [groups[group].get(name) for name in names]
-        values = [text.ABSENT if m is None else _with_half(m) for m in measured]
-        rows.append([text.markdown(group) or "(no name)", str(counts[group]), *values])
-    of = {name: [metrics[name] for metrics in groups.values() if name in metrics] for name in names}
-    header = (text.markdown(cut), "n", *(text.markdown(_named(title(name), of[name])) for name in names))
-    rest = len(order) - len(rows)
-    more = f", the {CLASSES_SHOWN} with most masks of {len(order)} (all: breakdowns.csv)" if rest else ""
-    return f"By {text.markdown(cut)}{more} (%):\n\n{markdown.table(header, rows)}"
+    for group in shown:
+        values = [_with_half(group.metrics[name]) if name in group.metrics else text.ABSENT for name in cut.metrics]
+        rows.append([text.markdown(group.name) or "(no name)", str(group.n), *values])
+    header = (text.markdown(cut.name), "n", *(text.markdown(_named(title(m), cut.of(m))) for m in cut.metrics))
+    rest = len(cut.groups) - len(shown)
+    more = f", the {CLASSES_SHOWN} with most masks of {len(cut.groups)} (all: breakdowns.csv)" if rest else ""
+    return f"By {text.markdown(cut.name)}{more} (%):\n\n{markdown.table(header, rows)}"

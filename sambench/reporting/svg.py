@@ -56,6 +56,4 @@ def label(name: str) -> str:
     """One line of at most :data:`LONGEST` characters; what is too long loses its middle."""
     name = text.one_line(name)
     # An underscore at its start would hide a line from matplotlib's legend.
-    name = "\u200b" + name if name.startswith("_") else name
-    half = (LONGEST - 1) // 2
-    return name if len(name) <= LONGEST else f"{name[:half]}…{name[-half:]}"
+    return text.shortened("\u200b" + name if name.startswith("_") else name, LONGEST)

@@ -29,8 +29,15 @@ TITLES = {
     "box_ap": "box AP",
     "detector_mask_ap": "AP of the detector's masks",
     "ar": "AR",
+    "ciou": "cIoU",
+    "miou_point": "mIoU with a point",
+    "gain_point": "gain of the point",
+    "rejection_accuracy": "rejection accuracy",
 }
-"""How a metric is headed; ``miou@K`` and ``noc@K`` follow from their names, any other stands as it is."""
+"""How a metric is headed; ``miou@K`` and what :data:`_BEGINNINGS` names follow from their names, any other stands as it
+is."""
+
+_BEGINNINGS = {"noc@": "NoC@", "ar@": "AR@", "p@": "P@"}
 
 NOT_ZERO_SHOT, UNKNOWN, INCOMPLETE = "†", "?", "…"
 LEGEND = {
@@ -167,7 +174,8 @@ def _column(run: RunSummary) -> Column:
 def title(metric: str) -> str:
     """The heading of a metric."""
     k = text.clicks_of(metric)
-    name = f"NoC{metric.removeprefix('noc')}" if metric.startswith("noc@") else metric
+    start = metric.partition("@")[0] + "@"
+    name = _BEGINNINGS[start] + metric.removeprefix(start).replace("_", " ") if start in _BEGINNINGS else metric
     return TITLES.get(metric, name if k is None else f"mIoU, {k} click{'s' * (k != 1)}")
 
 

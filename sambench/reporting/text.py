@@ -48,7 +48,12 @@ _LATEX = {
 
 def one_line(text: str) -> str:
     """Without line breaks, control characters, characters that turn the text's direction, and lone surrogates."""
-    return _CONTROL.sub(" ", _UNSHOWABLE.sub("\ufffd", text)).strip()
+    return cleaned(text).strip()
+
+
+def cleaned(text: str) -> str:
+    """The same, with the spaces at its ends."""
+    return _CONTROL.sub(" ", _UNSHOWABLE.sub("\ufffd", text))
 
 
 def markdown(text: str) -> str:
@@ -105,6 +110,13 @@ def half_width(metric: Metric) -> str | None:
 def interval(limits: tuple[float, float] | None, unit: str = "fraction") -> str:
     """``61.0 to 62.4``, or n/a."""
     return UNDEFINED if limits is None else f"{number(limits[0], unit)} to {number(limits[1], unit)}"
+
+
+def shortened(text: str, longest: int = 40) -> str:
+    """One line of at most ``longest`` characters; what is too long loses its middle."""
+    text = one_line(text)
+    half = (longest - 1) // 2
+    return text if len(text) <= longest else f"{text[:half]}…{text[-half:]}"
 
 
 def width(text: str) -> int:
