@@ -486,6 +486,9 @@ class _TimedView:
         timed = wrapper(prediction, self.whole)
         if isinstance(prediction, CodedPrediction):
             timed.coded = timed.time_coded  # type: ignore[attr-defined]
+        if prompts.text is not None:
+            for name in ("instances", "presence", "notes"):
+                setattr(timed, name, getattr(prediction, name))
         return timed
 
     def edges(self) -> NDArray[np.float32]:

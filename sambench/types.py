@@ -352,7 +352,7 @@ class TextPrediction(Prediction, Protocol):
     say about how the phrase was read ("cut to 77 of 90 tokens").
 
     With points, candidates that hold the foreground ones and none of the background ones come first; candidate 0 is an
-    instance if there is a foreground point (and it is not empty), and none that holds a background point is one.
+    instance if there is a foreground point (and it is not empty), and no other that holds a background point is one.
     """
 
     @property

@@ -18,7 +18,19 @@ ROOT = Path(__file__).resolve().parents[1]
 PLUGINS = sorted([*(ROOT / "tasks").glob("*.py"), *(ROOT / "datasets").glob("*.py")])
 PLUGIN_NAMES = {path.stem for path in PLUGINS}
 # What a plugin is made from. The rest of sambench runs plugins.
-FOR_PLUGINS = {"clicking", "errors", "masks", "metrics", "models", "options", "prompts", "readers", "types", "files"}
+FOR_PLUGINS = {
+    "clicking",
+    "errors",
+    "masks",
+    "metrics",
+    "models",
+    "options",
+    "prompts",
+    "queries",
+    "readers",
+    "types",
+    "files",
+}
 
 
 def imported(source: str) -> Iterator[str]:

@@ -153,7 +153,6 @@ def test_phrases_are_answered_as_transformers_detector_does(folder: Path, model:
     assert tokens.attention_mask.sum(1).tolist() == [5, 8], "start, letters, end"
     prediction = model.encode([image])[0].predict(Prompts(text=["cat", "red dog"]), multimask=True)
     assert prediction.scores.shape == (2, 6)
-    assert isinstance(prediction, SoftPrediction)
     assert prediction.feedback([(0, 0)]) is None
     for i in range(2):
         with torch.inference_mode():
@@ -174,24 +173,54 @@ def test_phrases_are_answered_as_transformers_detector_does(folder: Path, model:
 
 def test_unsure_instances_are_left_out_and_phrases_padded(folder: Path, model: sam3.Sam3Model) -> None:
     view = model.encode([picture(*SIZE)])[0]
-    everything = view.predict(Prompts(text=["cat", "red dog"]), multimask=False)
-    threshold = float(np.sort(everything.scores.ravel())[-3])
+    everything = view.predict(Prompts(text=["cat", "red dog"]), multimask=True)
+    assert everything.instances.all()
+    # Between the third and the fourth.
+    threshold = float(np.sort(everything.scores.ravel())[-4:-2].mean())
     strict = sam3.load("sam3", Sam3Options(weights=str(folder), text_score=threshold), "cpu")
-    some = strict.encode([picture(*SIZE)])[0].predict(Prompts(text=["cat", "red dog"]), multimask=False)
+    some = strict.encode([picture(*SIZE)])[0].predict(Prompts(text=["cat", "red dog"]), multimask=True)
     kept = everything.scores >= threshold
-    assert some.scores.shape == (2, max(1, kept.sum(1).max()))
-    assert sorted(some.scores[some.scores > 0]) == sorted(everything.scores[kept])
+    assert some.instances.sum(axis=1).tolist() == kept.sum(axis=1).tolist()
+    assert some.scores.shape == (2, max(1, kept.sum(axis=1).max()))
+    assert np.array_equal(some.scores[some.instances], everything.scores[kept])
+    # A phrase without an instance still has its likeliest candidate.
+    assert np.array_equal(some.scores[:, 0], everything.scores[:, 0])
+    assert np.array_equal(some.presence, everything.scores[:, 0])
     padding = [(i, j) for i, row in enumerate(some.scores) for j, score in enumerate(row) if score == 0]
-    assert padding
     assert all(mask.area == 0 for mask in some.masks(padding))
-    none = sam3.load("sam3", Sam3Options(weights=str(folder), text_score=1.0), "cpu")
-    assert none.encode([picture(*SIZE)])[0].predict(Prompts(text=["cat"]), multimask=False).scores.tolist() == [[0.0]]
+    sure = sam3.load("sam3", Sam3Options(weights=str(folder), text_score=1.0), "cpu")
+    none = sure.encode([picture(*SIZE)])[0].predict(Prompts(text=["cat"]), multimask=True)
+    assert (none.scores.tolist(), none.instances.tolist()) == (everything.scores[:1, :1].tolist(), [[False]])
+    one = view.predict(Prompts(text=["cat", "red dog"]), multimask=False)
+    assert np.array_equal(one.scores, everything.scores[:, :1])
 
 
-def test_phrases_stand_alone(model: sam3.Sam3Model) -> None:
+def test_phrases_go_with_points_and_with_nothing_else(model: sam3.Sam3Model) -> None:
     view = model.encode([picture(*SIZE)])[0]
-    with pytest.raises(ValueError, match="phrases alone"):
+    with pytest.raises(ValueError, match="alone or with points"):
         view.predict(Prompts(text=["cat"], boxes=np.array([[1, 2, 3, 4]], np.float32)), multimask=False)
+    masks = view.predict(Prompts(text=["cat"]), multimask=True)
+    best = masks.masks([(0, 0)])[0].dense()
+    y, x = map(int, np.argwhere(~best)[0])
+    away = np.array([[[x, y]]], np.float32)
+    pointed = view.predict(Prompts(away, np.ones((1, 1), np.int64), text=["cat"]), multimask=True)
+    assert (x, y) in pointed.masks([(0, 0)])[0]
+    assert pointed.instances[0, 0]
+    np.testing.assert_array_equal(pointed.presence, masks.presence)
+    y, x = map(int, np.argwhere(best)[0])
+    avoided = view.predict(
+        Prompts(np.array([[[x, y]]], np.float32), np.zeros((1, 1), np.int64), text=["cat"]), multimask=True
+    )
+    held = [(x, y) in mask for mask in avoided.masks([(0, m) for m in range(avoided.scores.shape[1])])]
+    assert held == sorted(held)
+    assert avoided.instances[0].tolist() == [not inside for inside in held]
+
+
+def test_a_long_phrase_is_cut_and_told(model: sam3.Sam3Model) -> None:
+    view = model.encode([picture(*SIZE)])[0]
+    # "cat" is three letters here, of which ten times are 30, with the two ends 32.
+    notes = view.predict(Prompts(text=["cat " * 10, "cat " * 11]), multimask=False).notes
+    assert notes == ["", "cut to 32 of 35 tokens"]
 
 
 def test_small_holes_are_filled() -> None:
@@ -247,7 +276,7 @@ def test_no_tokenizer(tmp_path: Path, folder: Path) -> None:
         view.predict(Prompts(text=["cat"]), multimask=False)
     assert "\n" not in str(caught.value)
     given = sam3.load("sam3", Sam3Options(weights=str(tmp_path), tokenizer=str(folder), text_score=0.0), "cpu")
-    assert given.encode([picture(*SIZE)])[0].predict(Prompts(text=["cat"]), multimask=False).scores.shape == (1, 6)
+    assert given.encode([picture(*SIZE)])[0].predict(Prompts(text=["cat"]), multimask=True).scores.shape == (1, 6)
 
 
 def test_the_released_sizes_are_counted(folder: Path) -> None:

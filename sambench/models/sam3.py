@@ -26,6 +26,8 @@ from sambench.models.logit_windows import LogitWindow
 from sambench.models.sam import SamPrediction
 from sambench.models.sam2 import Sam2Options
 from sambench.models.sam_frame import Frame
+from sambench.models.text_components import Phrases
+from sambench.models.text_model import Judged, Named, answered, most_confident
 from sambench.models.transformers_sam import PromptedView, SquareSamModel
 from sambench.types import Image, Mask, Prediction, Prompts
 
@@ -33,8 +35,6 @@ NAME = "sam3"
 HUB = "facebook/sam3"
 TOKENS = 32
 """Of a phrase, with its start and its end; what is longer is cut."""
-NOTHING = -10.0
-"""The logits of a candidate that is there for the shape of the answer alone."""
 HOLE = 10.0
 """The logit that the released predictor gives the pixels of a hole."""
 
@@ -125,7 +125,7 @@ class Sam3Model(SquareSamModel):
         super().__init__(network, wanted, found, options, device, encode_batch)
         self.options, self.source = options, source
         self._phrases: dict[str, tuple[Tensor, Tensor]] = {}
-        self._tokenizer: Any = None
+        self._tokens: Phrases | None = None
 
     def features(self, pixels: Tensor) -> Sequence[Tensor]:
         """What the mask decoder takes, and the features that phrases are looked for in."""
@@ -147,75 +147,75 @@ class Sam3Model(SquareSamModel):
             return raw
         return FilledPrediction(SamPrediction(frame, filled(low, self.options.fill_holes), scores), raw)
 
+    @property
+    def phrases(self) -> Phrases:
+        """What makes tokens of phrases. Raises UsageError if no tokenizer can be had."""
+        if self._tokens is None:
+            tokenizer = _tokenizer(self.options.tokenizer or self.source.hub or str(self.source.path))
+            self._tokens = Phrases(tokenizer, TOKENS, "max_length")
+        return self._tokens
+
     def phrase(self, text: str) -> tuple[Tensor, Tensor]:
         """``(1, T, C)`` features of a phrase and ``(1, T)``, 1 where there is a token.
 
         Raises UsageError if no tokenizer can be had.
         """
         if text not in self._phrases:
-            if self._tokenizer is None:
-                self._tokenizer = _tokenizer(self.options.tokenizer or self.source.hub or str(self.source.path))
-            tokens = self._tokenizer(
-                [text], return_tensors="pt", padding="max_length", max_length=TOKENS, truncation=True
-            ).to(self.device)
-            features = self.network.detector.get_text_features(tokens.input_ids, tokens.attention_mask)
-            self._phrases[text] = features.pooler_output, tokens.attention_mask
+            tokens = self.phrases([text])
+            ids, there = tokens["input_ids"].to(self.device), tokens["attention_mask"].to(self.device)
+            self._phrases[text] = self.network.detector.get_text_features(ids, there).pooler_output, there
         return self._phrases[text]
 
 
 class Sam3View(PromptedView):
-    """A SAM 3 that has encoded one image. ``encoded``: what phrases are looked for in."""
+    """A SAM 3 that has encoded one image, a :class:`sambench.models.text_model.Reader`. ``encoded``: what phrases are
+    looked for in."""
 
     model: Sam3Model
+    several = True
 
     def __init__(
         self, model: Sam3Model, image: Image, frame: Frame, features: Sequence[Tensor], encoded: Tensor
     ) -> None:
         super().__init__(model, image, frame, features)
-        self.encoded = encoded
+        self.encoded, self.size = encoded, (image.shape[0], image.shape[1])
 
     def predict(self, prompts: Prompts, *, multimask: bool) -> Prediction:
-        """Phrases stand alone: for each of them all instances, by descending score, as many candidates for all phrases
-        as the most frequent one has instances (one at least); those that are too many for a phrase are empty, with a
-        score of 0. ``multimask`` says nothing about them. Raises ValueError if there are points, boxes or masks too."""
+        """Phrases, alone or with points, as :class:`sambench.types.TextPrediction` says. Raises ValueError for phrases
+        with boxes or masks."""
         if prompts.text is None:
             return super().predict(prompts, multimask=multimask)
-        if any(part is not None for part in (prompts.points, prompts.boxes, prompts.mask_logits)):
-            raise ValueError("SAM 3 takes phrases alone, without points, boxes and masks")
-        return self._instances(prompts.text)
+        if prompts.boxes is not None or prompts.mask_logits is not None:
+            raise ValueError("SAM 3 takes a phrase alone or with points, not with boxes or masks")
+        return answered(self, prompts, multimask)
 
     @torch.inference_mode()
-    def _instances(self, phrases: Sequence[str]) -> Prediction:
+    def name(self, phrases: Sequence[str]) -> list[Named]:
+        """All instances of each phrase, or the likeliest if none is likely enough."""
+        least = self.model.options.text_score
         found = []
         for phrase in phrases:
             with exact_convolutions():
                 low, scores = self.model.network.detected(self.encoded, *self.model.phrase(phrase))
-            kept = scores >= self.model.options.text_score
-            order = scores[kept].argsort(descending=True, stable=True)
-            found.append((low[kept][order], scores[kept][order]))
-        most = max([1, *(len(scores) for _, scores in found)])
-        grid = self.model.wanted.grid
-        all_low = torch.full((len(phrases), most, grid, grid), NOTHING, device=self.model.device)
-        all_scores = torch.zeros((len(phrases), most), device=self.model.device)
-        for i, (low, scores) in enumerate(found):
-            all_low[i, : len(low)], all_scores[i, : len(low)] = low, scores
-        return InstancePrediction(self.frame, all_low, all_scores)
+            order = scores.argsort(descending=True, stable=True)[: max(1, int((scores >= least).sum()))]
+            masks, kept = list(self.frame.masks(low[order])), scores[order].float().cpu().numpy()
+            there = [k for k, mask in enumerate(masks) if mask.area]
+            found.append(
+                Named(
+                    [masks[k] for k in there],
+                    kept[there],
+                    kept[there] >= np.float32(least),
+                    float(kept[0]),
+                    self.model.phrases.note(phrase),
+                )
+            )
+        return found
 
+    def at_points(self, prompts: Prompts) -> Prediction:
+        return super().predict(prompts, multimask=True)
 
-class InstancePrediction(SamPrediction):
-    """The instances of phrases; they cannot be fed back."""
-
-    def masks(self, which: Sequence[tuple[int, int]]) -> list[Mask]:
-        return list(self.frame.masks(self._low(which)))
-
-    def logits(self, which: Sequence[tuple[int, int]], margin: int) -> Iterator[LogitWindow]:
-        yield from self.frame.windows(self._low(which), margin)
-
-    def feedback(self, chosen: Sequence[tuple[int, int]]) -> Any:
-        return None
-
-    def _low(self, which: Sequence[tuple[int, int]]) -> Tensor:
-        return super().feedback(which)
+    def judge(self, phrase: str, masks: Sequence[Mask], predicted: NDArray[np.float32]) -> Judged:
+        return most_confident(masks, predicted)
 
 
 class FilledPrediction:

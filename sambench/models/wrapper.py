@@ -4,6 +4,10 @@
 multimask_output)`` with ``(P, 2)`` float xy and ``(P,)`` int, ``(4,)`` xyxy, ``(1, h, w)`` logits, answering
 ``(masks (M, H, W), scores (M,), low-resolution logits (M, h, w))``, as ``SamPredictor.predict`` of the official package
 does. Only the parameters that the method names are passed; the third answer may be missing or None.
+
+A ``predict`` that has a parameter ``text`` is asked with one phrase, or with a phrase and points; M may be 0 then, and
+differ from phrase to phrase: masks and scores of the things that it names, none for a phrase that names nothing. The
+highest score stands for how sure the model is that there is such a thing.
 """
 
 from __future__ import annotations
@@ -23,6 +27,7 @@ _CAPABILITY_OF = {
     "box": "boxes",
     "mask_input": "masks",
     "multimask_output": "multimask",
+    "text": "text",
 }
 
 
@@ -43,7 +48,9 @@ class PredictorModel:
     def __init__(self, predictor: Any, name: str, weights_digest: str) -> None:
         parameters = inspect.signature(predictor.predict).parameters
         everything = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-        self.takes = frozenset(_CAPABILITY_OF) if everything else frozenset(_CAPABILITY_OF) & frozenset(parameters)
+        # Whoever takes any keyword does not know of phrases for that.
+        unnamed = frozenset(_CAPABILITY_OF) - {"text"} if everything else frozenset()
+        self.takes = unnamed | (frozenset(_CAPABILITY_OF) & frozenset(parameters))
         if "point_coords" in self.takes and not everything and "point_labels" not in parameters:
             raise ModelAnswerError(f"{name}: predict takes point_coords but not point_labels")
         found = frozenset(_CAPABILITY_OF[p] for p in self.takes)
@@ -65,11 +72,13 @@ class _PredictorView:
         """As :class:`sambench.types.View` says."""
         return (_PredictorView(self.model, np.ascontiguousarray(self.image[y0:y1, x0:x1])) for x0, y0, x1, y1 in boxes)
 
-    def predict(self, prompts: Prompts, *, multimask: bool) -> _PredictorPrediction:
+    def predict(self, prompts: Prompts, *, multimask: bool) -> _PredictorPrediction | _PhrasePrediction:
         if self.model.current is not self:
             self.model.predictor.set_image(self.image)
             self.model.current = self
         answers = [self._one(prompts, i, multimask) for i in range(len(prompts))]
+        if prompts.text is not None:
+            return _PhrasePrediction(answers, self.image.shape[:2], self.model.name, None if multimask else 1)
         return _PredictorPrediction(answers, self.image.shape[:2], self.model.name)
 
     def _one(self, prompts: Prompts, i: int, multimask: bool) -> tuple[Any, Any, Any]:
@@ -81,6 +90,8 @@ class _PredictorView:
             arguments["box"] = prompts.boxes[i]
         if prompts.mask_logits is not None:
             arguments["mask_input"] = np.asarray(prompts.mask_logits[i])[None]
+        if prompts.text is not None:
+            arguments["text"] = prompts.text[i]
         if "multimask_output" in self.model.takes:
             arguments["multimask_output"] = multimask
         answer = self.model.predictor.predict(**arguments)
@@ -91,7 +102,7 @@ class _PredictorView:
 class _PredictorPrediction:
     def __init__(self, answers: list[tuple[Any, Any, Any]], size: tuple[int, int], name: str) -> None:
         self.size, self.name = size, name
-        self._masks = [self._checked(np.asarray(masks)) for masks, _, _ in answers]
+        self._masks = [_checked(np.asarray(masks), size, name) for masks, _, _ in answers]
         self._logits = [None if logits is None else np.asarray(logits) for _, _, logits in answers]
         self.scores: NDArray[np.float32] = np.stack(
             [np.asarray(scores, np.float32).reshape(-1) for _, scores, _ in answers]
@@ -101,13 +112,6 @@ class _PredictorPrediction:
                 f"{name}: predict answered {len(self._masks[0])} masks and {self.scores.shape[1]} scores"
             )
 
-    def _checked(self, masks: NDArray[Any]) -> NDArray[np.bool_]:
-        masks = masks[None] if masks.ndim == 2 else masks
-        if masks.shape[1:] != self.size:
-            raise ModelAnswerError(f"{self.name}: predict answered masks {masks.shape} for an image of {self.size}")
-        binary: NDArray[np.bool_] = masks if masks.dtype == np.bool_ else masks > 0
-        return binary
-
     def masks(self, which: Sequence[tuple[int, int]]) -> list[Mask]:
         return [Mask.from_dense(self._masks[n][m]) for n, m in which]
 
@@ -115,3 +119,52 @@ class _PredictorPrediction:
         if any(self._logits[n] is None for n, _ in chosen):
             return None
         return np.stack([logits[m] for n, m in chosen if (logits := self._logits[n]) is not None])
+
+
+class _PhrasePrediction:
+    """As :class:`sambench.types.TextPrediction` says. Every mask that is not empty is an instance."""
+
+    def __init__(
+        self, answers: list[tuple[Any, Any, Any]], size: tuple[int, int], name: str, limit: int | None
+    ) -> None:
+        self.size = size
+        self._masks: list[list[NDArray[np.bool_]]] = []
+        ranked: list[NDArray[np.float32]] = []
+        for masks, scores, _ in answers:
+            made = np.asarray(masks)
+            found = _checked(made, size, name) if made.size else np.zeros((0, *size), np.bool_)
+            given = np.asarray(scores, np.float32).reshape(-1)
+            if len(found) != len(given) or not np.isfinite(given).all():
+                raise ModelAnswerError(f"{name}: predict answered {len(found)} masks and the scores {given.tolist()}")
+            there = np.flatnonzero(found.any(axis=(1, 2)))
+            order = there[np.argsort(-given[there], kind="stable")][:limit]
+            self._masks.append([found[k] for k in order])
+            ranked.append(given[order])
+        width = max([1, *map(len, ranked)])
+        self.scores = np.zeros((len(ranked), width), np.float32)
+        self.instances = np.zeros((len(ranked), width), np.bool_)
+        self.presence = np.zeros(len(ranked), np.float32)
+        for n, scores in enumerate(ranked):
+            self.scores[n, : len(scores)] = scores
+            self.instances[n, : len(scores)] = True
+            if len(scores):
+                self.presence[n] = scores[0]
+                self.scores[n, len(scores) :] = min(0.0, float(scores[-1]))
+        self.notes = [""] * len(ranked)
+
+    def masks(self, which: Sequence[tuple[int, int]]) -> list[Mask]:
+        return [
+            Mask.from_dense(self._masks[n][m]) if m < len(self._masks[n]) else Mask.empty(self.size) for n, m in which
+        ]
+
+    def feedback(self, chosen: Sequence[tuple[int, int]]) -> None:
+        """None: a phrase takes no mask along."""
+
+
+def _checked(masks: NDArray[Any], size: tuple[int, int], name: str) -> NDArray[np.bool_]:
+    """``(M, H, W)`` of one mask or several, as truth values."""
+    masks = masks[None] if masks.ndim == 2 else masks
+    if masks.shape[1:] != size:
+        raise ModelAnswerError(f"{name}: predict answered masks {masks.shape} for an image of {size}")
+    binary: NDArray[np.bool_] = masks if masks.dtype == np.bool_ else masks > 0
+    return binary

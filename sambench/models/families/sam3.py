@@ -8,7 +8,7 @@ CARDS = (
     ModelCard(
         "sam3",
         "sam3",
-        "Segment Anything with Concepts, image part",
+        "Segment Anything with Concepts, image part; for text not the paper's model",
         adapter="sambench.models.sam3",
         capabilities=frozenset({"points", "boxes", "masks", "multimask", "text"}),
         trained_on=None,
