@@ -8,8 +8,8 @@ All weights are random. SAM is a ViT-B whose masks are blobs that differ from po
 the sizes of their released ViT-B. Their tokenizer is one of single bytes, so that a phrase has several times as many
 tokens as with the real one. SAM encodes the image once for all. Each line is of a fresh reader of phrases: ``phrases``
 is all that follows (proposals, crops, the reader's image part, phrases, masks of the first candidates), ``again`` as
-many other phrases on the same view; ``passes`` counts the reader's image part. The thresholds of
-CLIPSeg and OWLv2 are out of reach, so that each phrase has one click or box: random scores would give many.
+many other phrases on the same view; ``passes`` counts the reader's image part. The thresholds of CLIPSeg and OWLv2 are
+out of reach, so that each phrase has one click or box: random scores would give many.
 """
 
 from __future__ import annotations
@@ -86,7 +86,8 @@ def clipseg(folder: Path) -> None:
 def owlv2(folder: Path) -> None:
     """An OWLv2 of ViT-B/16 at 960 pixels."""
     images = Owlv2ImageProcessorPil()
-    config = Owlv2Config(text_config={**ENDS, "max_position_embeddings": 16})
+    vision = {"image_size": 960, "patch_size": 16}
+    config = Owlv2Config(text_config={**ENDS, "max_position_embeddings": 16}, vision_config=vision)
     save(folder, Owlv2ForObjectDetection, config, 0, images, TOKENIZER)
 
 
