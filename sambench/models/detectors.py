@@ -127,7 +127,7 @@ def _transformers(folder: Path, processor_folder: Path, device: str) -> Detect:
     model = model.to(device).eval()
 
     def detect(image: Image, threshold: float) -> Detected:
-        inputs = processor(images=[image], return_tensors="pt").to(device)
+        inputs = processor(images=[image], input_data_format="channels_last", return_tensors="pt").to(device)
         (found,) = processor.post_process_object_detection(
             model(**inputs), threshold=threshold, target_sizes=[image.shape[:2]]
         )
