@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -455,7 +456,7 @@ def list_(kind: str, data_root: Path | None, plugin_folders: Sequence[Path], as_
 
 
 def _echo_models(rows: Sequence[dict[str, Any]]) -> None:
-    headings = ("model", "parameters", "takes", "trained on", "licence", "run here", "what it is")
+    headings = ("model", "parameters", "memory", "takes", "trained on", "licence", "run here", "what it is")
     table = [headings]
     for row in rows:
         count, trained_on = row.get("parameters"), row.get("trained_on")
@@ -463,9 +464,12 @@ def _echo_models(rows: Sequence[dict[str, Any]]) -> None:
             (
                 row["name"],
                 "" if count is None else f"{count / 1e6:.1f}M" if count else "0",
+                row.get("memory", "").partition(",")[0],
                 " ".join(row.get("capabilities", [])),
-                "unknown" if trained_on is None else ", ".join(trained_on) or "nothing",
-                row.get("licence", ""),
+                "unknown"
+                if trained_on is None
+                else shorten(", ".join(trained_on) or "nothing", 36, placeholder=" ..."),
+                shorten(row.get("licence", ""), 28, placeholder=" ..."),
                 "yes" if row.get("ran_released_weights") else "no",
                 row["summary"],
             )
@@ -473,7 +477,9 @@ def _echo_models(rows: Sequence[dict[str, Any]]) -> None:
     widths = [max(len(line[i]) for line in table) for i in range(len(headings) - 1)]
     for line in table:
         click.echo("  ".join([*(f"{cell:<{w}}" for cell, w in zip(line, widths, strict=False)), line[-1]]))
-    click.echo("\nrun here: this project has run it with the weights that its authors released.")
+    click.echo(
+        "\nmemory: of one image of 1024 pixels; run here: this project has run it with its authors' released weights."
+    )
 
 
 def _list_datasets(data_root: Path, plugin_folders: Sequence[Path], as_json: bool) -> None:

@@ -17,9 +17,18 @@ CARDS = tuple(
         url="https://github.com/yformer/EfficientSAM",
         weights=f"Download weights/{file} from the address above{unpack} and pass the file: --model {checkpoint}",
         licence="Apache-2.0",
+        memory=f"{memory} GB, CPU, measured",
     )
-    for name, size, parameters, file, checkpoint, unpack in (
-        ("efficient_sam_ti", "ViT-Ti", 10_223_204, "efficient_sam_vitt.pt", "efficient_sam_vitt.pt", ""),
-        ("efficient_sam_s", "ViT-S", 26_413_028, "efficient_sam_vits.pt.zip", "efficient_sam_vits.pt", ", unpack it"),
+    for name, size, parameters, memory, file, checkpoint, unpack in (
+        ("efficient_sam_ti", "ViT-Ti", 10_223_204, 0.3, "efficient_sam_vitt.pt", "efficient_sam_vitt.pt", ""),
+        (
+            "efficient_sam_s",
+            "ViT-S",
+            26_413_028,
+            0.5,
+            "efficient_sam_vits.pt.zip",
+            "efficient_sam_vits.pt",
+            ", unpack it",
+        ),
     )
 )

@@ -20,5 +20,6 @@ CARDS = (
             "The same file from the Hugging Face hub: hf download dhkim2810/MobileSAM mobile_sam.pt --local-dir ."
         ),
         licence="Apache-2.0",
+        memory="0.6 GB, CPU, measured",
     ),
 )

@@ -23,14 +23,16 @@ CARDS = tuple(
             f"Pass the file: --model {file}, or --model {name} --set model.weights={file}"
         ),
         licence="MIT (code; none named for weights)",
+        memory=f"{memory} GB, CPU, measured",
     )
-    for name, summary, parameters, file in (
-        ("ritm_hrnet18", "HRNet-18", 10_032_019, "coco_lvis_h18_itermask.pth"),
-        ("ritm_hrnet18s", "HRNet-18 small", 4_220_047, "coco_lvis_h18s_itermask.pth"),
+    for name, summary, parameters, memory, file in (
+        ("ritm_hrnet18", "HRNet-18", 10_032_019, 1.1, "coco_lvis_h18_itermask.pth"),
+        ("ritm_hrnet18s", "HRNet-18 small", 4_220_047, 1.1, "coco_lvis_h18s_itermask.pth"),
         (
             "ritm_hrnet32",
             "HRNet-32, the baseline of the Segment Anything paper",
             30_951_363,
+            1.6,
             "coco_lvis_h32_itermask.pth",
         ),
     )

@@ -21,10 +21,11 @@ CARDS = tuple(
         ),
         hub=hub,
         licence="Apache-2.0",
+        memory=f"{memory} GB, CPU, measured",
     )
-    for name, size, parameters, hub, file in (
-        ("sam_vit_b", "ViT-B", 93_735_472, "facebook/sam-vit-base", "sam_vit_b_01ec64.pth"),
-        ("sam_vit_l", "ViT-L", 312_342_832, "facebook/sam-vit-large", "sam_vit_l_0b3195.pth"),
-        ("sam_vit_h", "ViT-H, the paper's model", 641_090_864, "facebook/sam-vit-huge", "sam_vit_h_4b8939.pth"),
+    for name, size, parameters, memory, hub, file in (
+        ("sam_vit_b", "ViT-B", 93_735_472, 1.0, "facebook/sam-vit-base", "sam_vit_b_01ec64.pth"),
+        ("sam_vit_l", "ViT-L", 312_342_832, 1.9, "facebook/sam-vit-large", "sam_vit_l_0b3195.pth"),
+        ("sam_vit_h", "ViT-H, the paper's model", 641_090_864, 3.2, "facebook/sam-vit-huge", "sam_vit_h_4b8939.pth"),
     )
 )

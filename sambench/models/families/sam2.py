@@ -26,13 +26,14 @@ CARDS = tuple(
         ),
         hub=hub,
         licence="Apache-2.0",
+        memory=f"{memory} GB, CPU, measured",
     )
     for version in ("sam2", "sam2.1")
-    for size, title, parameters in (
-        ("tiny", "T", 31_440_721),
-        ("small", "S", 38_538_577),
-        ("base_plus", "B+", 73_328_401),
-        ("large", "L", 216_924_865),
+    for size, title, parameters, memory in (
+        ("tiny", "T", 31_440_721, 1.0),
+        ("small", "S", 38_538_577, 0.9),
+        ("base_plus", "B+", 73_328_401, 1.1),
+        ("large", "L", 216_924_865, 1.6),
     )
     for hub in (f"facebook/{version}-hiera-{size.replace('_', '-')}",)
 )

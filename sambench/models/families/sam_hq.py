@@ -24,10 +24,11 @@ CARDS = tuple(
         ),
         hub=hub,
         licence="Apache-2.0",
+        memory=f"{memory} GB, CPU, measured",
     )
-    for name, size, parameters, hub in (
-        ("sam_hq_vit_b", "ViT-B", 94_806_576, "syscv-community/sam-hq-vit-base"),
-        ("sam_hq_vit_l", "ViT-L", 313_676_080, "syscv-community/sam-hq-vit-large"),
-        ("sam_hq_vit_h", "ViT-H", 642_686_000, "syscv-community/sam-hq-vit-huge"),
+    for name, size, parameters, memory, hub in (
+        ("sam_hq_vit_b", "ViT-B", 94_806_576, 2.5, "syscv-community/sam-hq-vit-base"),
+        ("sam_hq_vit_l", "ViT-L", 313_676_080, 4.0, "syscv-community/sam-hq-vit-large"),
+        ("sam_hq_vit_h", "ViT-H", 642_686_000, 5.4, "syscv-community/sam-hq-vit-huge"),
     )
 )
