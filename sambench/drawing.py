@@ -77,16 +77,23 @@ class _Window:
 
 
 def case_picture(
-    image: Image, truth: Mask, predicted: Mask, clicks: Sequence[Click] = (), box: Box | None = None
+    image: Image,
+    truth: Mask,
+    predicted: Mask,
+    clicks: Sequence[Click] = (),
+    box: Box | None = None,
+    pointed: tuple[Mask, Click] | None = None,
 ) -> bytes:
-    """A JPEG of three panels: the image, and with the truth, and with the prediction and its prompts.
+    """A JPEG of three panels: the image, and with the truth, and with the prediction and its prompts. With ``pointed``,
+    what the model answered when this click came besides (Fig. 12 of the paper), of four.
 
-    The last two show the part of the image around all of that, if it is small; a frame in the first says where.
+    All but the first show the part of the image around all of that, if it is small; a frame in the first says where.
     ``clicks``: in the order in which they were made; ``box``: xyxy. All in pixels of the image.
     """
     size = (image.shape[0], image.shape[1])
     whole = _fit(0, 0, size[1], size[0])
-    window = _around(size, [truth.box, predicted.box, *([box] if box else [])], clicks)
+    more = [pointed[0].box] if pointed else []
+    window = _around(size, [truth.box, predicted.box, *([box] if box else []), *more], clicks)
     first = whole.cut(image)
     if window != whole:
         corners = (
@@ -101,7 +108,12 @@ def case_picture(
         _rectangle(third, window.point(box[0], box[1]), window.point(box[2] - 1, box[3] - 1), POSITIVE)
     third = _draw_clicks(third, clicks, window)
     headings = (f"ground truth (solid), {truth.area} px", f"prediction (dashed), {predicted.area} px")
-    return _side_by_side([("image", first), (headings[0], second), (headings[1], third)])
+    panels = [("image", first), (headings[0], second), (headings[1], third)]
+    if pointed is not None:
+        fourth = window.cut(image)
+        _draw_mask(fourth, pointed[0], window, PREDICTION, dashed=True)
+        panels.append((f"with a point, {pointed[0].area} px", _draw_clicks(fourth, [pointed[1]], window)))
+    return _side_by_side(panels)
 
 
 def edges_picture(image: Image, boundaries: Sequence[NDArray[np.bool_]], strength: NDArray[np.uint8]) -> bytes:

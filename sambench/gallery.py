@@ -238,7 +238,13 @@ def _of_phrase(sample: Sample, content: bytes, name: str, asking: Asking) -> _Dr
     answer = Mask.empty(sample.size) if code is None else masks.from_rle(code)
     value = iou(answer, query.truth, query.void)
     about = f"Phrase “{query.phrase}”. IoU {_amount(value)}{'' if code else ', rejected'}."
-    picture = drawing.case_picture(sample.image, query.truth, answer)
+    pointed = None
+    if "point" in entry:
+        x, y = entry["point"]
+        with_point = masks.from_rle(entry["point_segmentation"])
+        pointed = (with_point, Click(x, y, True))
+        about += f" With a point at ({x}, {y}): {_amount(iou(with_point, query.truth, query.void))}."
+    picture = drawing.case_picture(sample.image, query.truth, answer, pointed=pointed)
     return _Drawn(picture, value, about, {"phrase": query.phrase})
 
 

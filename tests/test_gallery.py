@@ -325,6 +325,23 @@ def test_phrases_are_shown_with_their_answers(tmp_path: Path) -> None:
     assert entries["best"]["phrase"] in entries["best"]["caption"]
 
 
+def test_a_phrase_with_a_point_has_a_panel_more(tmp_path: Path) -> None:
+    root = Demo.locate(Path("nowhere"), "all", Demo.Options())
+    assert root is not None
+    dataset = Demo(root, "all", Demo.Options())
+    sample = dataset.load(dataset.index()[0].id)
+    query = Asking().queries(sample)[0][0]
+    code = masks.to_rle(query.truth)
+    entry = {"query_id": query.id, "phrase": query.phrase, "segmentation": None}
+    with_point = {**entry, "point": [9, 7], "point_segmentation": code}
+    without, drawn = (
+        gallery._of_phrase(sample, json.dumps([one]).encode(), query.id, Asking()) for one in (entry, with_point)
+    )
+    assert drawn.about.endswith("IoU 0.0 %, rejected. With a point at (9, 7): 100.0 %.")
+    widths = [Image.open(io.BytesIO(one.content)).width for one in (without, drawn)]
+    assert widths[1] > 1.3 * widths[0]
+
+
 # --- where there is none ---------------------------------------------------------------------------------------------
 
 
