@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from sambench.readers.pairs import OddValues, PairedDataset, locate_pairs, read_trimap
-from sambench.types import Archive, Card, GroundTruth, Semantics, Split
+from sambench.readers.pairs import TrimapDataset, TrimapOptions, locate_pairs
+from sambench.types import Archive, Card, Semantics, Split
 
 CARD = Card(
     name="berkeley",
@@ -45,27 +44,18 @@ CARD = Card(
 )
 
 
-class Berkeley(PairedDataset):
+class Berkeley(TrimapDataset):
     card: ClassVar[Card] = CARD
     arguments: ClassVar[tuple[str, ...]] = ()
+    Options = TrimapOptions
     _further = True
 
-    @dataclass(frozen=True)
-    class Options:
-        """``odd_values``: masks with grey values from 1 to 127, of which none is known: ``error`` fails the image,
-        ``background`` takes them for background."""
-
-        odd_values: OddValues = "error"
-
-    def __init__(self, root: Path, split: str, options: Options) -> None:
+    def __init__(self, root: Path, split: str, options: TrimapOptions) -> None:
         self._images, self._masks, self.options = root / "images", root / "masks", options
 
     @classmethod
-    def locate(cls, root: Path, split: str, options: Options) -> Path | None:
+    def locate(cls, root: Path, split: str, options: TrimapOptions) -> Path | None:
         return locate_pairs(root, CARD.folders, "images", "masks")
-
-    def _read_mask(self, path: Path, size: tuple[int, int]) -> GroundTruth:
-        return read_trimap(path, size, self.options.odd_values)
 
 
 PLUGIN = Berkeley

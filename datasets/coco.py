@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar
 
-from sambench.readers.coco_json import CocoDataset, CocoOptions, CocoReader, images_in
+from sambench.readers.coco_json import CocoDataset, CocoReader, images_in
 from sambench.readers.files import candidates
+from sambench.readers.listing import ListingOptions
 from sambench.types import Archive, Card, Semantics, Split
 
 CARD = Card(
@@ -51,9 +52,9 @@ CARD = Card(
 class Coco(CocoDataset):
     card: ClassVar[Card] = CARD
     arguments: ClassVar[tuple[str, ...]] = ()
-    Options = CocoOptions
+    Options = ListingOptions
 
-    def __init__(self, root: Path, split: str, options: CocoOptions) -> None:
+    def __init__(self, root: Path, split: str, options: ListingOptions) -> None:
         annotations = root / _labels(split)
         folder = next((at for at in (root / split, root / "images" / split) if at.is_dir()), root / split)
         self._reader = CocoReader(
@@ -61,7 +62,7 @@ class Coco(CocoDataset):
         )
 
     @classmethod
-    def locate(cls, root: Path, split: str, options: CocoOptions) -> Path | None:
+    def locate(cls, root: Path, split: str, options: ListingOptions) -> Path | None:
         return next((base for base in candidates(root, CARD.folders) if (base / _labels(split)).is_file()), None)
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from sambench.readers.pairs import OddValues, PairedDataset, locate_pairs, read_trimap
-from sambench.types import Archive, Card, GroundTruth, Semantics, Split
+from sambench.readers.pairs import TrimapDataset, TrimapOptions, locate_pairs
+from sambench.types import Archive, Card, Semantics, Split
 
 CARD = Card(
     name="grabcut",
@@ -45,26 +44,17 @@ CARD = Card(
 )
 
 
-class GrabCut(PairedDataset):
+class GrabCut(TrimapDataset):
     card: ClassVar[Card] = CARD
     arguments: ClassVar[tuple[str, ...]] = ()
+    Options = TrimapOptions
 
-    @dataclass(frozen=True)
-    class Options:
-        """``odd_values``: masks with grey values from 1 to 127, of which none is known: ``error`` fails the image,
-        ``background`` takes them for background."""
-
-        odd_values: OddValues = "error"
-
-    def __init__(self, root: Path, split: str, options: Options) -> None:
+    def __init__(self, root: Path, split: str, options: TrimapOptions) -> None:
         self._images, self._masks, self.options = root / "data_GT", root / "boundary_GT", options
 
     @classmethod
-    def locate(cls, root: Path, split: str, options: Options) -> Path | None:
+    def locate(cls, root: Path, split: str, options: TrimapOptions) -> Path | None:
         return locate_pairs(root, CARD.folders, "data_GT", "boundary_GT")
-
-    def _read_mask(self, path: Path, size: tuple[int, int]) -> GroundTruth:
-        return read_trimap(path, size, self.options.odd_values)
 
 
 PLUGIN = GrabCut

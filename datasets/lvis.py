@@ -8,8 +8,9 @@ from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
-from sambench.readers.coco_json import CocoDataset, CocoOptions, CocoReader
+from sambench.readers.coco_json import CocoDataset, CocoReader
 from sambench.readers.files import candidates
+from sambench.readers.listing import ListingOptions
 from sambench.types import Archive, Card, PaperUse, Semantics, Split
 
 CARD = Card(
@@ -75,7 +76,7 @@ class Lvis(CocoDataset):
     arguments: ClassVar[tuple[str, ...]] = ()
 
     @dataclass(frozen=True)
-    class Options(CocoOptions):
+    class Options(ListingOptions):
         """``annotations``: a file, absolute or in one of the usual folders, to read in place of the split's own.
         ``missing_images``: ``error`` stops with their number; ``exclude`` leaves them out and counts them."""
 

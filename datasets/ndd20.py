@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
@@ -12,7 +11,7 @@ from sambench.errors import DataError, UsageError
 from sambench.readers import via_json
 from sambench.readers.files import candidates, files_by_stem
 from sambench.readers.images import SUFFIXES, image_size, read_image
-from sambench.readers.listing import ListedDataset, Listing, MissingImages, list_images
+from sambench.readers.listing import ListedDataset, Listing, ListingOptions, list_images
 from sambench.types import Archive, Card, PaperUse, Sample, Semantics, Split
 
 CARD = Card(
@@ -61,19 +60,14 @@ _SIDES = {"above": "ABOVE", "below": "BELOW"}
 class Ndd20(ListedDataset):
     card: ClassVar[Card] = CARD
     arguments: ClassVar[tuple[str, ...]] = ()
+    Options = ListingOptions
 
-    @dataclass(frozen=True)
-    class Options:
-        """``missing_images``: ``error`` stops with their number; ``exclude`` leaves them out and counts them."""
-
-        missing_images: MissingImages = "error"
-
-    def __init__(self, root: Path, split: str, options: Options) -> None:
+    def __init__(self, root: Path, split: str, options: ListingOptions) -> None:
         self.root, self.options = root, options
         self._sides = _SIDES if split == "all" else {split: _SIDES[split]}
 
     @classmethod
-    def locate(cls, root: Path, split: str, options: Options) -> Path | None:
+    def locate(cls, root: Path, split: str, options: ListingOptions) -> Path | None:
         bases = candidates(root, CARD.folders)
         labels = [at for at in bases if any(_labels(at, side).is_file() for side in _SIDES.values())]
         images = [at for at in bases if all((at / side).is_dir() for side in _SIDES.values())]

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from sambench.errors import UsageError
-from sambench.readers.coco_json import CocoDataset, CocoOptions, CocoReader, base_of, images_in
+from sambench.readers.coco_json import CocoDataset, CocoReader, base_of, images_in
+from sambench.readers.listing import ListingOptions
 from sambench.types import Archive, Card, PaperUse, Semantics, Split
 
 CARD = Card(
@@ -53,9 +54,9 @@ _PREFIXES = {"train": "train", "validation": "val"}
 class Ndispark(CocoDataset):
     card: ClassVar[Card] = CARD
     arguments: ClassVar[tuple[str, ...]] = ()
-    Options = CocoOptions
+    Options = ListingOptions
 
-    def __init__(self, root: Path, split: str, options: CocoOptions) -> None:
+    def __init__(self, root: Path, split: str, options: ListingOptions) -> None:
         annotations = root / _labels(split)
         self._reader = CocoReader(
             annotations,
@@ -67,7 +68,7 @@ class Ndispark(CocoDataset):
         )
 
     @classmethod
-    def locate(cls, root: Path, split: str, options: CocoOptions) -> Path | None:
+    def locate(cls, root: Path, split: str, options: ListingOptions) -> Path | None:
         return base_of(root, CARD.folders, lambda base: (base / _labels(split)).is_file(), f"{split}/imgs")
 
 

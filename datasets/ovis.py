@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import ClassVar
@@ -11,7 +10,7 @@ from sambench.errors import DataError, UsageError
 from sambench.readers import video_json
 from sambench.readers.files import candidates, list_folder
 from sambench.readers.images import read_image
-from sambench.readers.listing import ListedDataset, Listing, MissingImages, list_images
+from sambench.readers.listing import ListedDataset, Listing, ListingOptions, list_images
 from sambench.types import Archive, Card, PaperUse, Sample, Semantics, Split
 
 CARD = Card(
@@ -62,18 +61,13 @@ CARD = Card(
 class Ovis(ListedDataset):
     card: ClassVar[Card] = CARD
     arguments: ClassVar[tuple[str, ...]] = ()
+    Options = ListingOptions
 
-    @dataclass(frozen=True)
-    class Options:
-        """``missing_images``: ``error`` stops with their number; ``exclude`` leaves them out and counts them."""
-
-        missing_images: MissingImages = "error"
-
-    def __init__(self, root: Path, split: str, options: Options) -> None:
+    def __init__(self, root: Path, split: str, options: ListingOptions) -> None:
         self.root, self.split, self.options = root, split, options
 
     @classmethod
-    def locate(cls, root: Path, split: str, options: Options) -> Path | None:
+    def locate(cls, root: Path, split: str, options: ListingOptions) -> Path | None:
         bases = candidates(root, CARD.folders)
         bare = (at for at in bases if at.name.casefold() == "ovis" and (at / split).is_dir())
         return next((at for at in bases if _annotations(at, split)), next(bare, None))

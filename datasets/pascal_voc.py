@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,7 +15,7 @@ from sambench.readers.files import candidates, files_by_stem
 from sambench.readers.images import image_size, read_image, read_labels
 from sambench.readers.label_files import count_in_files
 from sambench.readers.label_maps import commonest, masks_by_value
-from sambench.readers.listing import ListedDataset, Listing, MissingImages, list_images
+from sambench.readers.listing import ListedDataset, Listing, ListingOptions, list_images
 from sambench.readers.mask_png import label_values
 from sambench.readers.name_lists import read_names
 from sambench.readers.voc import CLASSES
@@ -67,19 +66,14 @@ CARD = Card(
 class PascalVoc(ListedDataset):
     card: ClassVar[Card] = CARD
     arguments: ClassVar[tuple[str, ...]] = ()
+    Options = ListingOptions
 
-    @dataclass(frozen=True)
-    class Options:
-        """``missing_images``: ``error`` stops with their number; ``exclude`` leaves them out and counts them."""
-
-        missing_images: MissingImages = "error"
-
-    def __init__(self, root: Path, split: str, options: Options) -> None:
+    def __init__(self, root: Path, split: str, options: ListingOptions) -> None:
         self.root, self.options = root, options
         self._names_file = root / "ImageSets" / "Segmentation" / f"{split}.txt"
 
     @classmethod
-    def locate(cls, root: Path, split: str, options: Options) -> Path | None:
+    def locate(cls, root: Path, split: str, options: ListingOptions) -> Path | None:
         places = candidates(root, CARD.folders)
         return next((at for at in places if (at / "ImageSets" / "Segmentation").is_dir()), None)
 

@@ -11,8 +11,9 @@ import numpy as np
 from PIL import Image as Pillow
 
 from sambench.errors import UsageError
-from sambench.readers.coco_json import CocoDataset, CocoOptions, CocoReader, base_of, images_in
+from sambench.readers.coco_json import CocoDataset, CocoReader, base_of, images_in
 from sambench.readers.images import read_image
+from sambench.readers.listing import ListingOptions
 from sambench.types import Card, Image, IndexEntry, PaperUse, Semantics, Split
 
 CARD = Card(
@@ -60,7 +61,7 @@ class Pidray(CocoDataset):
     arguments: ClassVar[tuple[str, ...]] = ()
 
     @dataclass(frozen=True)
-    class Options(CocoOptions):
+    class Options(ListingOptions):
         """``release``: ``iccv2021`` refuses a file with more images than that release has; ``any`` does not.
         ``missing_images``: ``error`` stops with their number; ``exclude`` leaves them out and counts them."""
 

@@ -9,7 +9,8 @@ from typing import ClassVar, Literal
 
 from sambench import masks
 from sambench.errors import UsageError
-from sambench.readers.coco_json import CocoDataset, CocoOptions, CocoParts, CocoReader, base_of, images_in
+from sambench.readers.coco_json import CocoDataset, CocoParts, CocoReader, base_of, images_in
+from sambench.readers.listing import ListingOptions
 from sambench.readers.polygons import filled_mask, ring
 from sambench.types import Card, Mask, PaperUse, Semantics, Split
 
@@ -56,7 +57,7 @@ class Plittersdorf(CocoDataset):
     arguments: ClassVar[tuple[str, ...]] = ()
 
     @dataclass(frozen=True)
-    class Options(CocoOptions):
+    class Options(ListingOptions):
         """``fill``: ``union`` of all polygons of an animal, or ``even_odd``, in which a polygon within another is a
         hole. ``missing_parts``: of the split ``all``, ``error`` stops if one of the three files is missing;
         ``exclude`` goes on with the others, without the paper's counts. ``missing_images``: the same for images."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import ClassVar
@@ -12,7 +11,7 @@ from sambench.errors import DataError, UsageError
 from sambench.readers.files import candidates, files_by_stem
 from sambench.readers.images import image_size, read_image
 from sambench.readers.label_files import list_label_files
-from sambench.readers.listing import ListedDataset, Listing, MissingImages
+from sambench.readers.listing import ListedDataset, Listing, ListingOptions
 from sambench.readers.mask_png import read_label_map
 from sambench.types import Archive, Card, PaperUse, Sample, Semantics, Split
 
@@ -58,19 +57,14 @@ CARD = Card(
 class Ppdls(ListedDataset):
     card: ClassVar[Card] = CARD
     arguments: ClassVar[tuple[str, ...]] = ()
+    Options = ListingOptions
 
-    @dataclass(frozen=True)
-    class Options:
-        """``missing_images``: ``error`` stops with their number; ``exclude`` leaves them out and counts them."""
-
-        missing_images: MissingImages = "error"
-
-    def __init__(self, root: Path, split: str, options: Options) -> None:
+    def __init__(self, root: Path, split: str, options: ListingOptions) -> None:
         self.root, self.options = root, options
         self._folders = {subset: _folder(root, subset) for subset in split.split("+")}
 
     @classmethod
-    def locate(cls, root: Path, split: str, options: Options) -> Path | None:
+    def locate(cls, root: Path, split: str, options: ListingOptions) -> Path | None:
         subsets = split.split("+")
         return next(
             (at for at in candidates(root, CARD.folders) if any(_folder(at, subset).is_dir() for subset in subsets)),

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from sambench.readers.coco_json import CocoDataset, CocoOptions, CocoReader, base_of, images_in
+from sambench.readers.coco_json import CocoDataset, CocoReader, base_of, images_in
+from sambench.readers.listing import ListingOptions
 from sambench.types import Archive, Card, PaperUse, Semantics, Split
 
 CARD = Card(
@@ -43,7 +44,7 @@ class Timberseg(CocoDataset):
     arguments: ClassVar[tuple[str, ...]] = ()
 
     @dataclass(frozen=True)
-    class Options(CocoOptions):
+    class Options(ListingOptions):
         """``version``: ``prescaled`` (long side 1024, the authors' advice for training) or ``original``.
         ``missing_images``: ``error`` stops with their number; ``exclude`` leaves them out and counts them."""
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from sambench import masks
-from sambench.readers.coco_json import CocoDataset, CocoOptions, CocoReader, base_of, images_in
+from sambench.readers.coco_json import CocoDataset, CocoReader, base_of, images_in
+from sambench.readers.listing import ListingOptions
 from sambench.types import Archive, Card, Mask, PaperUse, Semantics, Split
 
 CARD = Card(
@@ -59,7 +60,7 @@ class Trashcan(CocoDataset):
     arguments: ClassVar[tuple[str, ...]] = ()
 
     @dataclass(frozen=True)
-    class Options(CocoOptions):
+    class Options(ListingOptions):
         """``version``: ``instance`` (22 classes) or ``material`` (16), of the same images. ``shift_fix``: move
         polygons one pixel left and up before they are filled. ``missing_images``: ``error`` stops with their number;
         ``exclude`` leaves them out and counts them."""

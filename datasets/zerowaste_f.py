@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from sambench.errors import DataError, UsageError
-from sambench.readers.coco_json import CocoDataset, CocoOptions, CocoReader, Reader, base_of, images_in
+from sambench.readers.coco_json import CocoDataset, CocoReader, Reader, base_of, images_in
 from sambench.readers.files import files_by_stem
 from sambench.readers.images import SUFFIXES, image_size, read_image
 from sambench.readers.label_files import count_in_files
-from sambench.readers.listing import ListedDataset, Listing, list_images
+from sambench.readers.listing import ListedDataset, Listing, ListingOptions, list_images
 from sambench.readers.mask_png import label_values, read_class_map
 from sambench.types import Archive, Card, PaperUse, Sample, Semantics, Split
 
@@ -66,7 +66,7 @@ class ZerowasteF(CocoDataset):
     arguments: ClassVar[tuple[str, ...]] = ()
 
     @dataclass(frozen=True)
-    class Options(CocoOptions):
+    class Options(ListingOptions):
         """``source``: ``sem_seg`` makes one mask of each class in an image's label map, ``instances`` one of each
         object in labels.json. ``missing_images``: ``error`` stops with their number; ``exclude`` leaves them out and
         counts them."""

@@ -32,9 +32,6 @@ from sambench.types import Context, Instance, Later, Measured, Metric, Predictio
 LIMITS = (1, 10, 100, 1000)
 """Numbers of proposals that recall is reported at; no more than the last count (§D.3)."""
 
-FREQUENCIES = {"f": "frequent", "c": "common", "r": "rare"}
-"""LVIS's letters: a class of at least 100 training images, of 10 to 99, of fewer."""
-
 GROUPS = (*coco.AREAS, "frequency")
 """Truths among which a proposal looks for one to take: all of them, those of a size, those of the same frequency."""
 
@@ -172,7 +169,7 @@ class Proposals:
         truths = sorted(_truths(sample), key=_by_class)
         crowd = np.array([one.crowd for one in truths], np.bool_)
         areas = np.array([one.mask.area if one.annotated_area is None else one.annotated_area for one in truths], float)
-        frequencies = [FREQUENCIES.get(one.attributes.get("frequency", "")) for one in truths]
+        frequencies = [coco.FREQUENCIES.get(one.attributes.get("frequency", "")) for one in truths]
         ious = evaluator.mask_ious(proposed, run_lengths.from_masks([one.mask for one in truths], sample.size), crowd)
 
         proposed_areas = proposed.area.astype(np.float64)
@@ -273,7 +270,7 @@ def _subsets(records: pa.Table) -> Iterator[tuple[str, str, NDArray[np.int64], N
         if group != "frequency":
             yield "size", group, rows, taken
             continue
-        for frequency in FREQUENCIES.values():
+        for frequency in reversed([*coco.FREQUENCIES.values()]):  # in the order of the paper's Table 4
             mine = frequencies[rows] == frequency
             if mine.any():
                 yield "frequency", frequency, rows[mine], taken[mine]

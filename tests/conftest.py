@@ -2,20 +2,42 @@
 
 from __future__ import annotations
 
+import io
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
 
 # Tests run beside each other, and so do the processes they start: more threads than cores slow all of them down.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Every option has a variable of its own. What somebody has set is not what the tests ask for; what they do not ask for
+# is the same on every machine, and a small run loads torch only if its model does.
+for _name in {name for name in os.environ if name.startswith("SAMBENCH_")} - {
+    "SAMBENCH_TEST_DATA",
+    "SAMBENCH_CHROMIUM",
+    "SAMBENCH_NO_BROWSER",
+}:
+    del os.environ[_name]
+os.environ.update(SAMBENCH_DEVICE="cpu", SAMBENCH_WORKERS="1", SAMBENCH_THREADS="1")
+
+# What a script starts in the background is deaf to Ctrl-C, and so would be the runs that tests interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Nor is an example too slow because something else runs, or because a loop is compiled for the first one.
+settings.register_profile("untimed", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")
@@ -108,9 +130,33 @@ def sambench_cli(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., subp
             timeout=300,
             check=False,
         )
-        if code is not None:
-            assert done.returncode == code, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
-        assert "Traceback" not in done.stderr, done.stderr
-        return done
+        return _ended(done, code)
 
     return call
+
+
+@pytest.fixture
+def sambench_here(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """The same in the process of the tests, which has imported everything: for many commands that start no run."""
+    from sambench.cli import main
+
+    monkeypatch.chdir(tmp_path_factory.mktemp("cwd"))
+
+    def call(*arguments: object, code: int | None = 0) -> subprocess.CompletedProcess[str]:
+        monkeypatch.setattr(sys, "argv", ["sambench", *map(str, arguments)])
+        out, err = io.StringIO(), io.StringIO()
+        with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as stop:
+            main()
+        ended = subprocess.CompletedProcess(sys.argv, int(stop.value.code or 0), out.getvalue(), err.getvalue())
+        return _ended(ended, code)
+
+    return call
+
+
+def _ended(done: subprocess.CompletedProcess[str], code: int | None) -> subprocess.CompletedProcess[str]:
+    if code is not None:
+        assert done.returncode == code, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+    assert "Traceback" not in done.stderr, done.stderr
+    return done

@@ -205,7 +205,7 @@ def test_every_kind_of_variable(tmp_path: Path) -> None:
         assert (struct["a"].item(), struct["b"]) == (1.5, {"c": "d"})
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.sampled_from(["u1", "i1", "u2", "i2", "i4", "u4", "f4", "f8", "i8"]).flatmap(
         lambda kind: arrays.arrays(kind, arrays.array_shapes(min_dims=2, max_dims=3, max_side=5))

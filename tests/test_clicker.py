@@ -108,7 +108,7 @@ def test_the_stored_cases_cover_both_signs_and_void() -> None:
 small = hnp.arrays(bool, hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=24))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(small, st.integers(0, 2**32 - 1))
 def test_the_window_gives_the_full_frame_pixel(truth: np.ndarray, seed: int) -> None:
     """The rule as it is written, on the whole padded frame, with an exact transform of another library."""
@@ -131,7 +131,7 @@ def test_the_window_gives_the_full_frame_pixel(truth: np.ndarray, seed: int) -> 
     assert got == Click(int(x), int(y), bool(positive))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(small, st.integers(0, 2**32 - 1))
 def test_the_chamfer_detour_changes_nothing(region: np.ndarray, seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -168,7 +168,7 @@ def test_the_chamfer_bounds_are_those_of_its_steps() -> None:
     assert prompts._CHAMFER_HIGH - 1e-4 < ratio.max() < prompts._CHAMFER_HIGH / prompts._CHAMFER_SLACK
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(small)
 def test_squared_distances_are_exact(region: np.ndarray) -> None:
     expected = np.rint(distance_transform_edt(np.pad(region, 1))[1:-1, 1:-1] ** 2).astype(int)

@@ -48,7 +48,7 @@ def random_masks(draw: st.DrawFn) -> NDArray[np.uint8]:
     return (rng.random((n, h, w)) < draw(st.sampled_from([0.0, 0.1, 0.5, 0.9, 1.0]))).astype(np.uint8)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(random_masks())
 def test_run_lengths_from_codes_and_from_masks_are_the_same(stack: NDArray[np.uint8]) -> None:
     size = stack.shape[1:]
@@ -66,7 +66,7 @@ def test_run_lengths_from_codes_and_from_masks_are_the_same(stack: NDArray[np.ui
     assert [tuple(box) for box in of_codes.box.tolist()] == [Mask.from_dense(mask).box for mask in stack]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(random_masks(), st.integers(0, 3), st.integers(0, 2**32))
 def test_mask_ious_equal_pycocotools_to_the_bit(stack: NDArray[np.uint8], cut: int, seed: int) -> None:
     crowd = np.random.default_rng(seed).random(len(stack)) < 0.3
@@ -118,7 +118,7 @@ def test_codes_that_are_no_masks_of_the_image_are_named(code: Any, problem: str)
     assert caught.value.places == [1, 3]
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(st.binary(max_size=12), st.integers(1, 6), st.integers(1, 6))
 def test_codes_are_refused_as_masks_refuses_them(text: bytes, height: int, width: int) -> None:
     code = {"size": [height, width], "counts": bytes(48 + b % 64 for b in text)}
@@ -165,7 +165,7 @@ def test_box_ious_by_hand() -> None:
     ]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.integers(0, 6), st.integers(0, 6), st.integers(0, 2**32))
 def test_box_ious_equal_pycocotools_to_the_bit(n: int, m: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -274,7 +274,7 @@ def test_lvis_leaves_out_what_has_no_area() -> None:
     assert (found.taken_by == -1).all()
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(st.integers(0, 9), st.integers(0, 5), st.sampled_from(["coco", "lvis"]), st.integers(0, 2**32))
 def test_matching_equals_the_reference_packages(n: int, m: int, rules: str, seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -336,7 +336,7 @@ def test_ignored_detections_and_truths_count_for_nothing() -> None:
     assert found.average_precision("large") is None
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(1, 30), st.integers(1, 12), st.sampled_from(["coco", "lvis"]), st.integers(0, 2**32))
 def test_curves_equal_the_reference_packages(n: int, m: int, rules: str, seed: int) -> None:
     rng = np.random.default_rng(seed)

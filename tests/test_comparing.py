@@ -153,8 +153,8 @@ def test_cases_of_one_side_only_are_told(runs: Path, tmp_path: Path) -> None:
     assert one.complete == (True, False)
 
 
-def test_usage(runs: Path, sambench_cli: Call) -> None:
-    assert "give two to compare" in sambench_cli("compare", runs / "a", code=2).stderr
-    assert "two different names" in sambench_cli("compare", runs, "--models", "a", code=2).stderr
-    wrong = sambench_cli("compare", runs / "a", runs / "b", "--metric", "ods", code=2).stderr
+def test_usage(runs: Path, sambench_here: Call) -> None:
+    assert "give two to compare" in sambench_here("compare", runs / "a", code=2).stderr
+    assert "two different names" in sambench_here("compare", runs, "--models", "a", code=2).stderr
+    wrong = sambench_here("compare", runs / "a", runs / "b", "--metric", "ods", code=2).stderr
     assert "'ods' is no mean over the cases of task single_point; such are miou, miou@2, oracle_miou" in wrong

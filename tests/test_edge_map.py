@@ -177,7 +177,7 @@ every_padding = st.sampled_from(["replicate", "reflect", "zero"])
 # Drawing --------------------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     size=st.tuples(st.integers(2, 40), st.integers(2, 40)),
     seed=st.integers(0, 2**31),
@@ -204,7 +204,7 @@ def test_soft_and_binary_maps_equal_the_plain_ones(
         assert found.strength.dtype == np.float32
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     size=st.tuples(st.integers(2, 40), st.integers(2, 40)),
     seed=st.integers(0, 2**31),
@@ -311,7 +311,7 @@ def test_point_grid_equals_the_released_one() -> None:
     assert prompts.labels.tolist() == [[1]] * 16
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     boxes=st.lists(st.tuples(*[st.integers(0, 12)] * 4), max_size=25),
     seed=st.integers(0, 2**31),
@@ -338,7 +338,7 @@ def test_box_nms_by_hand() -> None:
     assert box_nms(np.zeros((0, 4), np.int64), np.zeros(0, np.float32), 0.7).tolist() == []
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seed=st.integers(0, 2**31), size=st.tuples(st.integers(1, 20), st.integers(1, 20)))
 def test_boxes_equal_the_released_ones(seed: int, size: tuple[int, int]) -> None:
     official_sam.package()
@@ -379,7 +379,7 @@ def test_suppression_in_batches_first_keeps_others() -> None:
 # Thinning -------------------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     size=st.tuples(st.integers(2, 18), st.integers(2, 18)),
     seed=st.integers(0, 2**31),

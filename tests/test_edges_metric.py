@@ -74,7 +74,7 @@ class TestThinning:
         bar[1:4, 1:8] = True
         assert np.argwhere(edges.thin(bar)).tolist() == [[2, x] for x in range(2, 7)]
 
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=200)
     @given(random_maps(1, largest=30))
     def test_equals_scikit_image(self, maps: list[NDArray[np.bool_]]) -> None:
         np.testing.assert_array_equal(edges.thin(maps[0]), skimage_thin(maps[0]))
@@ -114,7 +114,7 @@ class TestMatching:
             partner, _ = edges.match(pixels((50, 50), size=size), pixels((50 + offset[0], 50 + offset[1]), size=size))
             assert (partner.max() >= 0) == inside, offset
 
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=300)
     @given(random_maps(2), tolerances)
     def test_equals_a_dense_assignment(self, maps: list[NDArray[np.bool_]], tolerance: float) -> None:
         of_predicted, of_truth = edges.match(*maps, tolerance)
@@ -178,7 +178,7 @@ class TestImage:
         assert counts_of(edges.evaluate_image(strength.astype(np.uint16) * 257, truth, levels)) == expected
         assert expected[2] == [int(skimage_thin(strength / 255 >= level).sum()) for level in levels]
 
-    @settings(max_examples=100, deadline=None)
+    @settings(max_examples=100)
     @given(random_maps(5), tolerances, st.booleans())
     def test_other_levels_do_not_matter(self, maps: list[NDArray[np.bool_]], tolerance: float, thinned: bool) -> None:
         """The matching carried from level to level is the one that a single level finds, down to its ties."""
@@ -194,7 +194,7 @@ class TestImage:
             assert together[1][t] == sum(int((of_truth >= 0).sum()) for _, of_truth in partners)
             assert together[3][t] == int(np.any([of_predicted >= 0 for of_predicted, _ in partners], axis=0).sum())
 
-    @settings(max_examples=50, deadline=None)
+    @settings(max_examples=50)
     @given(random_maps(7), tolerances)
     def test_the_order_of_maps_and_people_does_not_matter(
         self, maps: list[NDArray[np.bool_]], tolerance: float

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +10,13 @@ import numpy as np
 import pytest
 import torch
 from fixtures import focalclick_cases as cases
-from fixtures.click_weights import Click, picture
+from fixtures.click_answers import answers
+from fixtures.click_weights import picture
+from fixtures.threads import one_thread
 from numpy.typing import NDArray
 
 from sambench.errors import UsageError
 from sambench.models import checkpoints, focalclick, focalclick_weights, zoo
-from sambench.models.click_predictor import ClickPrediction, ClickView
 from sambench.models.families.focalclick import COMBINED
 from sambench.models.focalclick import Options
 from sambench.models.focalclick_network import FocalClickNetwork, aligned
@@ -24,16 +24,10 @@ from sambench.models.focalclick_predictor import COARSE_CLICKS, FocalClickModel,
 from sambench.models.zoom_in import Crop
 from sambench.types import Prompts
 
+__all__ = ["one_thread"]
+
 PROBABILITY = 1e-3
 """The promise; measured: 2e-5 over nine clicks, 2e-4 over twelve (each answer is made from the one before)."""
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -54,17 +48,6 @@ def models(files: dict[str, Path]) -> dict[str, FocalClickModel]:
 def official() -> dict[str, NDArray[Any]]:
     with np.load(Path(__file__).parent / "data" / "focalclick_official.npz") as held:
         return dict(held)
-
-
-def answers(view: ClickView, clicks: Sequence[Click]) -> list[ClickPrediction]:
-    """After each click, each given what the one before fed back."""
-    found: list[ClickPrediction] = []
-    for n in range(1, len(clicks) + 1):
-        fed = found[-1].feedback([(0, 0)]) if found else None
-        points = np.array([[(x, y) for x, y, _ in clicks[:n]]], np.float32)
-        labels = np.array([[int(positive) for *_, positive in clicks[:n]]], np.int64)
-        found.append(view.predict(Prompts(points, labels, mask_logits=fed), multimask=False))
-    return found
 
 
 # The authors' answers ------------------------------------------------------------------------------------------------

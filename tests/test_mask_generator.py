@@ -104,7 +104,7 @@ def dense(found: Proposals) -> list[NDArray[np.bool_]]:
 # Coding ---------------------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     height=st.integers(1, 12),
     width=st.integers(1, 12),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import official_sam
 import pytest
 import torch
 from fixtures.sam_generator import boxes_xyxy, official_generator, stable_sam
+from fixtures.threads import one_thread
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -22,16 +22,10 @@ from sambench.models.mask_generator import GeneratorOptions, MaskGenerator, crop
 from sambench.models.point_grid import one_point_each, point_grid
 from sambench.models.sam import SamOptions, SamPrediction, load_checkpoint
 
+__all__ = ["one_thread"]
+
 THRESHOLD = 1e-3
 """The promise: masks differ only where the full-size logit is nearer to 0 than this."""
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def picture(height: int, width: int) -> NDArray[np.uint8]:
@@ -214,7 +208,7 @@ def test_a_device_takes_few_masks_at_once_where_images_are_large(pair: Pair, mon
 # Steps that the official package has too ------------------------------------------------------------------------------
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     height=st.integers(60, 700),
     width=st.integers(60, 700),
@@ -231,7 +225,7 @@ def test_crops_equal_the_official_ones(height: int, width: int, layers: int, ove
     ]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(data=st.data(), height=st.integers(30, 300), width=st.integers(30, 300))
 def test_the_edge_filter_equals_the_official_one(data: Any, height: int, width: int) -> None:
     official_sam.package()
@@ -249,7 +243,7 @@ def test_the_edge_filter_equals_the_official_one(data: Any, height: int, width: 
     np.testing.assert_array_equal(wanted.keeps(*anything, boxes + corner), ~expected)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     height=st.integers(1, 40),
     width=st.integers(1, 40),

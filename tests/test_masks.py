@@ -16,7 +16,7 @@ from sambench.types import Mask
 dense = hnp.arrays(bool, hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=40))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(dense)
 def test_a_window_holds_the_mask_tightly(array: np.ndarray) -> None:
     mask = Mask.from_dense(array)
@@ -50,7 +50,7 @@ def test_crop_reaches_over_the_image() -> None:
     np.testing.assert_array_equal(mask.crop(-1, -1, 2, 1), [[False, False], [False, True], [False, True]])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(dense)
 def test_rle_equals_pycocotools(array: np.ndarray) -> None:
     code = masks.to_rle(Mask.from_dense(array))
@@ -86,7 +86,7 @@ def test_malformed_rle_is_refused(code: dict[str, object], complaint: str) -> No
         masks.from_rle(code)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.text(alphabet=[chr(c) for c in range(40, 120)], max_size=30), st.integers(1, 9), st.integers(1, 9))
 def test_any_text_decodes_or_is_refused(counts: str, height: int, width: int) -> None:
     try:
@@ -145,7 +145,7 @@ def test_iou_of_different_images_is_refused() -> None:
         metric.iou(Mask.empty((4, 4)), Mask.empty((4, 5)))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(dense, st.integers(0, 2**32 - 1))
 def test_iou_equals_the_dense_count(a: np.ndarray, seed: int) -> None:
     rng = np.random.default_rng(seed)

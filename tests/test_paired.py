@@ -50,7 +50,7 @@ def test_the_interval_is_that_of_the_differences() -> None:
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(2, 30))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_swapping_the_models_mirrors_everything(seed: int, n: int) -> None:
     rng = np.random.default_rng(seed)
     a, b, images = rng.random(n), rng.random(n), rng.integers(0, 4, n)

@@ -211,7 +211,7 @@ def brute_force(masks: Sequence[Any], scores: Sequence[float], truths: Sequence[
 def test_recall_by_frequency_equals_a_brute_force_count(real_data: Path, task: Any) -> None:
     path = real_data / "lvis_val_100" / "lvis_val_100.json"
     content = json.loads(path.read_bytes())
-    of = {one["id"]: plugin.FREQUENCIES[one["frequency"]] for one in content["categories"]}
+    of = {one["id"]: coco.FREQUENCIES[one["frequency"]] for one in content["categories"]}
     letters: dict[int, set[str]] = {}
     for one in content["annotations"]:
         letters.setdefault(one["image_id"], set()).add(of[one["category_id"]])
@@ -222,7 +222,7 @@ def test_recall_by_frequency_equals_a_brute_force_count(real_data: Path, task: A
     )[:3]
     results = perturbed({**content, "images": images}, 20, np.random.default_rng(8), empty_images=1)
     reader = coco_json.CocoReader(path, None)
-    rows, expected = [], {name: [0, 0] for name in plugin.FREQUENCIES.values()}
+    rows, expected = [], {name: [0, 0] for name in coco.FREQUENCIES.values()}
     for image in images:
         one = reader.load(str(image["id"]))
         given = [result for result in results if result["image_id"] == image["id"]]
@@ -439,7 +439,7 @@ def test_a_run_of_a_random_sam_on_real_images_of_lvis(
     (run,) = tmp_path.glob("proposals/lvis/*")
     records = read_records(run)
     assert records.num_rows == summary(tmp_path)["n_masks"] > 0
-    assert set(records.column("frequency").to_pylist()) <= set(plugin.FREQUENCIES.values())
+    assert set(records.column("frequency").to_pylist()) <= set(coco.FREQUENCIES.values())
     (part,) = (run / "files" / "proposals").glob("*.json")
     entries = json.loads(part.read_bytes())
     assert 0 < len(entries) == records.column("proposals")[0].as_py() <= 27

@@ -142,7 +142,7 @@ for k in range(150):
 
 def test_several_writers_at_once() -> None:
     writers = [subprocess.Popen([sys.executable, "-c", WRITER, str(k)], stderr=subprocess.PIPE) for k in range(3)]
-    errors = [writer.communicate(timeout=60)[1] for writer in writers]
+    errors = [writer.communicate(timeout=300)[1] for writer in writers]
     assert errors == [b"", b"", b""]
     assert [writer.returncode for writer in writers] == [0, 0, 0]
     assert not list(folder().glob("*.tmp"))

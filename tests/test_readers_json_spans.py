@@ -52,7 +52,7 @@ def written(path: Path, data: bytes) -> Path:
     st.integers(1, 40),
     st.integers(1, 40),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_parts_make_the_whole(content: Any, indent: int | None, ascii: bool, block: int, chunk: int) -> None:
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr(json_spans, "_BLOCK", block)

@@ -26,7 +26,7 @@ LABELS = st.sampled_from(list(NUMBERS)).flatmap(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(labels=LABELS, drop=st.sampled_from([(), (0,), (-1, 0), (255, 3)]))
 def test_masks_by_value_is_one_comparison_for_each_value(labels: np.ndarray, drop: tuple[int, ...]) -> None:
     values = [int(value) for value in np.unique(labels)]
@@ -47,7 +47,7 @@ def test_a_view_of_columns_is_read_as_it_looks() -> None:
     assert masks_by_value(labels)[10].box == (2, 1, 3, 2)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(dense=arrays.arrays(np.bool_, SHAPES), min_area=st.integers(1, 4))
 def test_components_part_the_mask(dense: np.ndarray, min_area: int) -> None:
     mask = Mask.from_dense(dense)

@@ -88,7 +88,7 @@ def test_later_masks_hide_earlier_ones() -> None:
 
 
 @given(st.lists(st.tuples(*[st.integers(0, 12)] * 3), max_size=6))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_what_is_left_to_see_parts_the_union(places: list[tuple[int, int, int]]) -> None:
     masks = [Mask.from_dense(square(15, 15, *place)) for place in places]
     left = painted_over(masks, (15, 15))

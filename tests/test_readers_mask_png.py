@@ -23,7 +23,7 @@ LABELS = arrays.arrays(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(labels=LABELS, void=st.sampled_from([-1, 2, 65535]))
 def test_a_label_map_is_parted_into_its_values(labels: np.ndarray, void: int) -> None:
     with tempfile.TemporaryDirectory() as folder:

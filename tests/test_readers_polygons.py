@@ -91,7 +91,7 @@ def test_not_a_number() -> None:
 
 
 @given(outlines(0, 60, 50))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_the_window_changes_nothing_inside_the_coco_rule(outline: NDArray[np.float64]) -> None:
     whole = masks.from_polygons([outline.ravel().tolist()], (40, 50))
     mask = outline_mask(outline, (40, 50))
@@ -100,7 +100,7 @@ def test_the_window_changes_nothing_inside_the_coco_rule(outline: NDArray[np.flo
 
 
 @given(st.lists(outlines(-15, 55, 35), min_size=1, max_size=3))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_drawn_as_opencv_draws_on_the_whole_image(several: list[NDArray[np.float64]]) -> None:
     canvas = np.zeros((30, 40), np.uint8)
     cv2.fillPoly(canvas, [np.trunc(outline).astype(np.int32) for outline in several], (1,))

@@ -445,7 +445,7 @@ def test_a_large_image_is_encoded_at_a_bounded_size() -> None:
     assert iou(boxed, truth) > 0.8
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_points_keep_their_side_at_any_scale(data: st.DataObject) -> None:
     height, width = data.draw(st.integers(1, 60)), data.draw(st.integers(1, 60))

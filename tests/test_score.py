@@ -181,8 +181,8 @@ def test_a_missing_answer_makes_the_run_incomplete(tiny: Path, sambench_cli: Cal
         ([entry(1, [16]) | {"image_id": 10}], "1 of 1 images are not in dataset"),
     ],
 )
-def test_unusable_files_are_refused(tiny: Path, sambench_cli: Call, entries: Any, complaint: str) -> None:
-    assert complaint in score(sambench_cli, tiny, entries, code=2).stderr
+def test_unusable_files_are_refused(tiny: Path, sambench_here: Call, entries: Any, complaint: str) -> None:
+    assert complaint in score(sambench_here, tiny, entries, code=2).stderr
 
 
 def test_a_malformed_mask_fails_its_image(tiny: Path, sambench_cli: Call) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,31 +10,26 @@ import numpy as np
 import pytest
 import torch
 from fixtures import simpleclick_cases as cases
-from fixtures.click_weights import Click, nine_clicks, picture
+from fixtures.click_answers import answers
+from fixtures.click_weights import nine_clicks, picture
+from fixtures.threads import one_thread
 from numpy.typing import NDArray
 from torch import Tensor
 
 from sambench.errors import UsageError
 from sambench.models import checkpoints, simpleclick, simpleclick_weights, zoo
-from sambench.models.click_predictor import ClickModel, ClickPrediction, ClickView
+from sambench.models.click_predictor import ClickModel
 from sambench.models.simpleclick import Options
 from sambench.models.simpleclick_network import SimpleClickNetwork
 from sambench.types import Prompts
+
+__all__ = ["one_thread"]
 
 PROBABILITY = 2e-5
 """The promise; measured: 3e-6."""
 TINY = "simpleclick_vit_32x8"
 
 State = dict[str, Tensor]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Networks this small lose more than they gain by a second one."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -52,17 +46,6 @@ def model(file: Path) -> ClickModel:
 def official() -> dict[str, NDArray[Any]]:
     with np.load(Path(__file__).parent / "data" / "simpleclick_official.npz") as held:
         return dict(held)
-
-
-def answers(view: ClickView, clicks: Sequence[Click]) -> list[ClickPrediction]:
-    """After each click, each given what the one before fed back."""
-    found: list[ClickPrediction] = []
-    for n in range(1, len(clicks) + 1):
-        fed = found[-1].feedback([(0, 0)]) if found else None
-        points = np.array([[(x, y) for x, y, _ in clicks[:n]]], np.float32)
-        labels = np.array([[int(positive) for *_, positive in clicks[:n]]], np.int64)
-        found.append(view.predict(Prompts(points, labels, mask_logits=fed), multimask=False))
-    return found
 
 
 # The authors' answers ------------------------------------------------------------------------------------------------

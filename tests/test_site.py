@@ -11,17 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 import jinja2
 import pytest
-from fixtures.site_runs import (
-    HARM,
-    LONG,
-    RTL,
-    add_gallery,
-    digest,
-    write_edges,
-    write_hostile,
-    write_instances,
-    write_many,
-)
+from fixtures.site_runs import HARM, LONG, RTL, add_gallery, digest, hostile, many, write_edges
 from hypothesis import given
 from hypothesis import strategies as st
 from test_reporting import metric, write_run
@@ -33,6 +23,8 @@ from sambench.reporting.reference import Published, published
 from sambench.reporting.site_charts import charts
 from sambench.reporting.site_gallery import gallery
 from sambench.reporting.tables import leaderboards
+
+__all__ = ["hostile", "many"]
 
 
 class Page(HTMLParser):
@@ -82,27 +74,6 @@ def pages(site: Path) -> list[Page]:
 
 def bytes_of(site: Path) -> dict[str, bytes]:
     return {str(f.relative_to(site)): f.read_bytes() for f in sorted(site.rglob("*")) if f.is_file()}
-
-
-@pytest.fixture(scope="module")
-def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The site of runs of three tasks, with differences from ``middle`` and one gallery."""
-    work = tmp_path_factory.mktemp("many")
-    write_many(work / "runs")
-    write_edges(work / "runs")
-    write_instances(work / "runs")
-    (run,) = load_summaries([next((work / "runs" / "single_point" / "ade20k").glob("best@*"))])
-    add_gallery(work / "site" / site_links.gallery_folder(run))
-    write_report([work / "runs"], work / "site", "middle")
-    return work / "site"
-
-
-@pytest.fixture(scope="module")
-def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    work = tmp_path_factory.mktemp("hostile")
-    write_hostile(work / "runs")
-    write_report([work / "runs"], work / "site")
-    return work / "site"
 
 
 # --- what leads where ---

@@ -9,34 +9,12 @@ from typing import Any
 
 import pytest
 from fixtures.browser import Tab, browser, new_tab, tab
-from fixtures.site_runs import HARM, add_gallery, write_edges, write_hostile, write_instances, write_many
+from fixtures.site_runs import HARM, hostile, many
 
-from sambench.reporting import load_summaries, site_links, write_report
-
-__all__ = ["browser", "tab"]
+__all__ = ["browser", "hostile", "many", "tab"]
 
 SINGLE_POINT = "task=single_point-1"
 MODELS = ".metric:not([hidden]) tbody tr:not([hidden]) th a:first-child"
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    work = tmp_path_factory.mktemp("site")
-    write_many(work / "runs")
-    write_edges(work / "runs")
-    write_instances(work / "runs")
-    (run,) = load_summaries([next((work / "runs" / "single_point" / "ade20k").glob("best@*"))])
-    add_gallery(work / "site" / site_links.gallery_folder(run))
-    write_report([work / "runs"], work / "site", "middle")
-    return work / "site"
-
-
-@pytest.fixture(scope="module")
-def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    work = tmp_path_factory.mktemp("hostile")
-    write_hostile(work / "runs")
-    write_report([work / "runs"], work / "site")
-    return work / "site"
 
 
 @pytest.fixture(autouse=True)
@@ -57,8 +35,8 @@ def head(page: Any, key: str) -> Any:
     return page.locator(f"section.board:not([hidden]) .metric:not([hidden]) th[data-key='{key}']")
 
 
-def test_tables_are_sorted_by_a_click_and_the_address_keeps_it(tab: Tab, site: Path) -> None:
-    page = tab.open(site / "index.html", SINGLE_POINT)
+def test_tables_are_sorted_by_a_click_and_the_address_keeps_it(tab: Tab, many: Path) -> None:
+    page = tab.open(many / "index.html", SINGLE_POINT)
     assert models(page) == ["best", "middle", "worst", "partial"]
     head(page, "coco").get_by_role("button").click()
     assert models(page) == ["partial", "best", "middle", "worst"]  # the largest first: 87.5, 78.1, 53.1, 28.1
@@ -74,8 +52,8 @@ def test_tables_are_sorted_by_a_click_and_the_address_keeps_it(tab: Tab, site: P
     assert models(page) == ["best", "middle", "worst", "partial"]
 
 
-def test_an_address_opens_what_its_sender_saw(tab: Tab, site: Path) -> None:
-    first = tab.open(site / "index.html", SINGLE_POINT)
+def test_an_address_opens_what_its_sender_saw(tab: Tab, many: Path) -> None:
+    first = tab.open(many / "index.html", SINGLE_POINT)
     first.get_by_label("Metric").select_option("oracle_miou")
     first.get_by_label("Filter models").fill("st")
     head(first, "model").get_by_role("button").click()
@@ -89,8 +67,8 @@ def test_an_address_opens_what_its_sender_saw(tab: Tab, site: Path) -> None:
     assert other.console == []
 
 
-def test_filters_show_what_fits_and_say_how_many(tab: Tab, site: Path) -> None:
-    page = tab.open(site / "index.html")
+def test_filters_show_what_fits_and_say_how_many(tab: Tab, many: Path) -> None:
+    page = tab.open(many / "index.html")
     page.get_by_label("Task").select_option("single_point-1")
     page.get_by_label("Filter models").fill("TOYS mid")
     assert models(page) == ["middle"]
@@ -105,16 +83,16 @@ def test_filters_show_what_fits_and_say_how_many(tab: Tab, site: Path) -> None:
     page.go_back()
 
 
-def test_an_address_of_another_report_shows_what_there_is(tab: Tab, site: Path) -> None:
-    page = tab.open(site / "index.html", "task=gone-9&metric=gone&sort=gone&order=desc&filter=%3Cscript%3E")
+def test_an_address_of_another_report_shows_what_there_is(tab: Tab, many: Path) -> None:
+    page = tab.open(many / "index.html", "task=gone-9&metric=gone&sort=gone&order=desc&filter=%3Cscript%3E")
     assert page.locator("section.board:not([hidden])").count() == 1
     assert page.get_by_label("Filter models").input_value() == "<script>"
     page.evaluate("location.hash = '#datasets'")
     assert page.locator("section.board:not([hidden])").count() == 1
 
 
-def test_it_works_from_the_keyboard(tab: Tab, site: Path) -> None:
-    page = tab.open(site / "index.html", SINGLE_POINT)
+def test_it_works_from_the_keyboard(tab: Tab, many: Path) -> None:
+    page = tab.open(many / "index.html", SINGLE_POINT)
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.className") == "skip"
     page.keyboard.press("Enter")
@@ -126,16 +104,16 @@ def test_it_works_from_the_keyboard(tab: Tab, site: Path) -> None:
     assert SINGLE_POINT in page.url, "links within the page leave the choice in the address"
 
 
-def test_without_scripts_everything_is_there(browser: Any, site: Path) -> None:
+def test_without_scripts_everything_is_there(browser: Any, many: Path) -> None:
     context = browser.new_context(java_script_enabled=False)
-    page = new_tab(context).open(site / "index.html")
+    page = new_tab(context).open(many / "index.html")
     assert page.locator("section.board >> visible=true").count() == 3
     assert page.locator("#controls").is_hidden()
     context.close()
 
 
-def test_a_score_leads_to_its_run_and_a_metric_to_its_cases(tab: Tab, site: Path) -> None:
-    page = tab.open(site / "index.html", SINGLE_POINT)
+def test_a_score_leads_to_its_run_and_a_metric_to_its_cases(tab: Tab, many: Path) -> None:
+    page = tab.open(many / "index.html", SINGLE_POINT)
     page.get_by_role("link", name="75.0").first.click()
     assert page.locator("h1").inner_text().split() == ["best", "@62657374", "on", "ade20k"]
     page.get_by_role("link", name="see cases").click()
@@ -151,8 +129,8 @@ def test_a_score_leads_to_its_run_and_a_metric_to_its_cases(tab: Tab, site: Path
     assert page.locator("h1").inner_text() == "Dataset ade20k"
 
 
-def test_tables_of_other_pages_are_sorted_too(tab: Tab, site: Path) -> None:
-    page = tab.open(next(site.glob("datasets/ade20k*")))
+def test_tables_of_other_pages_are_sorted_too(tab: Tab, many: Path) -> None:
+    page = tab.open(next(many.glob("datasets/ade20k*")))
     names = page.locator("tbody th a")
     assert names.all_inner_texts()[:4] == ["best", "middle", "worst", "partial"]
     page.locator("th[data-key=miou]").get_by_role("button").click()
@@ -171,13 +149,13 @@ def test_names_that_mean_harm_do_nothing(tab: Tab, hostile: Path) -> None:
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
 def test_no_page_overflows_and_axe_finds_nothing_serious(
-    browser: Any, site: Path, hostile: Path, width: int, scheme: Any
+    browser: Any, many: Path, hostile: Path, width: int, scheme: Any
 ) -> None:
     context = browser.new_context(viewport={"width": width, "height": 844}, color_scheme=scheme)
-    files = [next(site.glob(f"{what}*")) for what in ("runs/single_point-ade20k-best", "datasets/coco", "models/best")]
-    for file in [site / "index.html", hostile / "index.html", *files, next(hostile.glob("runs/*"))]:
+    files = [next(many.glob(f"{what}*")) for what in ("runs/single_point-ade20k-best", "datasets/coco", "models/best")]
+    for file in [many / "index.html", hostile / "index.html", *files, next(hostile.glob("runs/*"))]:
         watched = new_tab(context)
-        page = watched.open(file, SINGLE_POINT if file == site / "index.html" else "")
+        page = watched.open(file, SINGLE_POINT if file == many / "index.html" else "")
         assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, file
         assert watched.serious_findings() == [], file
         assert (watched.console, watched.foreign_requests()) == ([], [])

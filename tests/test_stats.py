@@ -86,7 +86,7 @@ def test_constant_values_have_an_interval_of_no_width():
 
 
 @given(masks, st.integers(0, 2**32))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_bootstrap_equals_the_loop(pairs, seed):
     values, clusters = [v for v, _ in pairs], [c for _, c in pairs]
     ours = stats.bootstrap_interval(values, clusters, np.random.default_rng(seed), resamples=50)
@@ -97,7 +97,7 @@ def test_bootstrap_equals_the_loop(pairs, seed):
 
 
 @given(masks)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_bounds(pairs):
     values, clusters = [v for v, _ in pairs], [c for _, c in pairs]
     metric = stats.metric_of(values, clusters, 0)
@@ -110,7 +110,7 @@ def test_bounds(pairs):
 
 
 @given(masks, st.randoms(use_true_random=False))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_order_does_not_matter_to_the_last_bit(pairs, random):
     shuffled = list(pairs)
     random.shuffle(shuffled)

@@ -270,7 +270,7 @@ def served(study: Path, **more: Any) -> Iterator[Server]:
 def ask(
     server: Server, path: str, body: Any = None, cookies: str = "rater=ann", headers: Mapping[str, str] | None = None
 ) -> tuple[http.client.HTTPResponse, bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", server.server_address[1], timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", server.server_address[1], timeout=60)
     sent = {"Cookie": cookies, "Content-Type": "application/json", **(headers or {})}
     content = None if body is None else body if isinstance(body, (str, bytes)) else json.dumps(body)
     connection.request("GET" if body is None else "POST", path, content, sent)
@@ -404,7 +404,7 @@ def test_a_killed_server_goes_on(study: Path) -> None:
         return process, int(found[1])
 
     def call(port: int, path: str, body: Any = None) -> Any:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         headers = {"Cookie": "rater=ann", "Content-Type": "application/json"}
         connection.request("GET" if body is None else "POST", path, None if body is None else json.dumps(body), headers)
         return json.loads(connection.getresponse().read())
@@ -421,7 +421,7 @@ def test_a_killed_server_goes_on(study: Path) -> None:
         assert again["progress"] == {"done": 1, "total": 15, "mine": 1}
     finally:
         process.send_signal(signal.SIGINT)
-        said, _ = process.communicate(timeout=20)
+        said, _ = process.communicate(timeout=300)
     assert process.returncode == 0
     assert "stopped: 1 of 15 ratings are there" in said
 

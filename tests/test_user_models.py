@@ -179,10 +179,10 @@ class {name}:
     ],
 )
 def test_check_model_crosses_each_broken_promise(
-    sambench_cli: Call, tmp_path: Path, body: str, what: str, complaint: str
+    sambench_here: Call, tmp_path: Path, body: str, what: str, complaint: str
 ) -> None:
     (tmp_path / "broken.py").write_text(BROKEN.format(name="Broken", body=body))
-    done = sambench_cli("check", "model", f"{tmp_path / 'broken.py'}:Broken", code=1)
+    done = sambench_here("check", "model", f"{tmp_path / 'broken.py'}:Broken", code=1)
     crossed = [line for line in done.stdout.splitlines() if line.startswith(f"✗ {what}")]
     assert crossed, done.stdout
     assert complaint in crossed[0]

@@ -44,6 +44,9 @@ AREAS: Mapping[str, tuple[float, float]] = {
 """The A area ranges in pixels, both ends inclusive: an object of exactly 32**2 is small and medium. LVIS's are the
 same."""
 
+FREQUENCIES: Mapping[str, str] = {"r": "rare", "c": "common", "f": "frequent"}
+"""LVIS's letters for how many training images show a category: fewer than 10, 10 to 99, 100 and more."""
+
 _MOST = np.iinfo(np.int32).max
 
 

@@ -7,6 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from sambench.errors import UsageError
+from sambench.models import checkpoints
+from sambench.models.checkpoints import Source
+
+
+def find(weights: str, name: str | None) -> Source:
+    """The authors' file that ``weights`` names. Nothing fetches one: where none is named, the UsageError says where to
+    get it."""
+    return checkpoints.find(
+        weights,
+        wanted=f"no weights for {name}: download the authors' file (`sambench show model {name}` says where from) and "
+        "pass it with --set model.weights=FILE",
+    )
 
 
 def arguments(held: Mapping[str, Any]) -> dict[str, Any]:

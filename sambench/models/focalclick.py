@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sambench.models import checkpoints, focalclick_weights
 from sambench.models.cards import Found
 from sambench.models.checkpoints import Source
-from sambench.models.click_checkpoints import refuse_other
+from sambench.models.click_checkpoints import find, refuse_other
 from sambench.models.click_predictor import Settings
 from sambench.models.focalclick_predictor import FocalClickModel
 from sambench.models.zoom_in import ZoomIn
@@ -53,7 +53,7 @@ class Options:
 
 def locate(name: str | None, options: Options) -> Found:
     """As :class:`sambench.models.cards.Adapter` says."""
-    source = _find(options.weights, name)
+    source = find(options.weights, name)
     held = _held(source, name)
     refuse_other(source.path, held, name)
     return Found(held, str(source.path), source.digest(), focalclick_weights.trained_on(source))
@@ -69,7 +69,7 @@ def recognise(source: Source) -> str | None:
 
 def load(name: str, options: Options, device: str, encode_batch: int) -> FocalClickModel:
     """The model on ``device``."""
-    source = _find(options.weights, name)
+    source = find(options.weights, name)
     network = focalclick_weights.network(source, name).to(device)
     settings = Settings(
         threshold=options.threshold,
@@ -94,14 +94,6 @@ def load(name: str, options: Options, device: str, encode_batch: int) -> FocalCl
         weights_digest=source.digest(),
         trained_on=focalclick_weights.trained_on(source),
         encode_batch=encode_batch,
-    )
-
-
-def _find(weights: str, name: str | None) -> Source:
-    return checkpoints.find(
-        weights,
-        wanted=f"no weights for {name}: download the authors' file (`sambench show model {name}` says where from) and "
-        "pass it with --set model.weights=FILE",
     )
 
 

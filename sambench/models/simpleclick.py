@@ -8,10 +8,10 @@ from typing import Literal
 
 import torch
 
-from sambench.models import checkpoints, simpleclick_weights
+from sambench.models import simpleclick_weights
 from sambench.models.cards import Found
 from sambench.models.checkpoints import Source
-from sambench.models.click_checkpoints import refuse_other
+from sambench.models.click_checkpoints import find, refuse_other
 from sambench.models.click_predictor import ClickModel, Settings
 from sambench.models.zoom_in import ZoomIn
 
@@ -44,7 +44,7 @@ class Options:
 
 def locate(name: str | None, options: Options) -> Found:
     """As :class:`sambench.models.cards.Adapter` says."""
-    source = _find(options.weights, name)
+    source = find(options.weights, name)
     held = _held(source)
     refuse_other(source.path, held, name)
     return Found(held, str(source.path), source.digest(), simpleclick_weights.trained_on(source))
@@ -59,7 +59,7 @@ def recognise(source: Source) -> str | None:
 
 def load(name: str, options: Options, device: str, encode_batch: int) -> ClickModel:
     """The model on ``device``."""
-    source = _find(options.weights, name)
+    source = find(options.weights, name)
     network = simpleclick_weights.network(source, name).to(device)
     settings = Settings(
         threshold=options.threshold,
@@ -76,14 +76,6 @@ def load(name: str, options: Options, device: str, encode_batch: int) -> ClickMo
         weights_digest=source.digest(),
         trained_on=simpleclick_weights.trained_on(source),
         encode_batch=encode_batch,
-    )
-
-
-def _find(weights: str, name: str | None) -> Source:
-    return checkpoints.find(
-        weights,
-        wanted=f"no weights for {name}: download the authors' file (`sambench show model {name}` says where from) and "
-        "pass it with --set model.weights=FILE",
     )
 
 

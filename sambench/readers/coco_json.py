@@ -415,13 +415,6 @@ class CocoParts:
         return self.parts[name], own
 
 
-@dataclass(frozen=True)
-class CocoOptions:
-    """``missing_images``: ``error`` stops with their number; ``exclude`` leaves them out and counts them."""
-
-    missing_images: MissingImages = "error"
-
-
 class Reader(Protocol):
     """What :class:`CocoReader` and :class:`CocoParts` have in common."""
 

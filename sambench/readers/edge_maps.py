@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from sambench.errors import DataError, UsageError
+from sambench.readers.contents import LFS_POINTER, what_is_lacking
 from sambench.readers.files import files_by_stem
-from sambench.readers.images import LFS_POINTER, MAX_PIXELS, image_size, read_labels
+from sambench.readers.images import MAX_PIXELS, image_size, read_labels
 from sambench.types import Predictions
 
 SUFFIXES = frozenset({".png", ".npy"})
@@ -81,8 +82,9 @@ def _png(path: Path) -> NDArray[Any]:
 def _npy(path: Path) -> NDArray[Any]:
     try:
         with path.open("rb") as file:
-            if file.read(len(LFS_POINTER)) == LFS_POINTER:
-                raise DataError(f"{path}: a Git LFS pointer lies in the file's place; run `git lfs pull`")
+            head = file.read(len(LFS_POINTER))
+        if lacking := what_is_lacking(head):
+            raise DataError(f"{path}: {lacking}")
         # Mapped first: a header may announce any size.
         mapped = np.load(path, mmap_mode="r", allow_pickle=False)
         if mapped.size > MAX_PIXELS:

@@ -11,7 +11,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from sambench.errors import DataError
-from sambench.readers.images import LFS_POINTER, MAX_PIXELS
+from sambench.readers.contents import LFS_POINTER, what_is_lacking
+from sambench.readers.images import MAX_PIXELS
 
 
 def array_shape(path: Path, key: str) -> tuple[int, ...]:
@@ -59,8 +60,4 @@ def _what_it_is(path: Path, error: Exception) -> str:
             head = file.read(len(LFS_POINTER))
     except OSError as problem:
         return f"cannot be read ({problem.strerror})"
-    if not head:
-        return "the file is empty; copy it again"
-    if head == LFS_POINTER:
-        return "a Git LFS pointer lies in the file's place; run `git lfs pull` in its repository"
-    return f"damaged, or not an HDF5 file ({' '.join(str(error).split())}); copy it again"
+    return what_is_lacking(head) or f"damaged, or not an HDF5 file ({' '.join(str(error).split())}); copy it again"

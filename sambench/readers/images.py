@@ -20,6 +20,7 @@ from PIL import Image as Pillow
 from PIL import UnidentifiedImageError
 
 from sambench.errors import DataError
+from sambench.readers.contents import LFS_POINTER, what_is_lacking
 from sambench.types import Image
 
 MAX_PIXELS = 2 * 89_478_485
@@ -31,7 +32,6 @@ SUFFIXES = frozenset(
 )
 """File name endings (lower case) that are taken for images when a folder is listed."""
 
-LFS_POINTER = b"version https://git-lfs.github.com/spec"
 _EXIF_ORIENTATION = 0x0112
 # What Pillow's decoders raise on broken files; a broken file must never end in a traceback.
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, struct.error, zlib.error)
@@ -159,11 +159,7 @@ def _too_large(path: ImageFile, detail: str) -> str:
 def _what_it_is(path: ImageFile) -> str:
     with path.open("rb") as file:
         head = file.read(len(LFS_POINTER))
-    if not head:
-        return "the file is empty; copy it again"
-    if head == LFS_POINTER:
-        return "a Git LFS pointer lies in the image's place; run `git lfs pull` in its repository"
-    return "not an image in a format that can be read"
+    return what_is_lacking(head, "image") or "not an image in a format that can be read"
 
 
 def _require_size(path: ImageFile, image: Pillow.Image, size: tuple[int, int], whose: str) -> None:

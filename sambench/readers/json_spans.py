@@ -22,7 +22,7 @@ import orjson
 from numpy.typing import NDArray
 
 from sambench.errors import DataError, UsageError
-from sambench.readers.images import LFS_POINTER
+from sambench.readers.contents import LFS_POINTER, what_is_lacking
 
 Spans = NDArray[np.int64]
 """``(N, 2)`` int64: where parts begin and end in a file, in bytes, the end exclusive."""
@@ -192,12 +192,8 @@ def open_json(path: Path) -> JsonFile:
     with _opened(path) as file:
         stamp = _stamp(file)
         head = file.read(len(LFS_POINTER))
-        if not head:
-            raise UsageError(f"{path}: not JSON (the file is empty; copy it again)")
-        if head == LFS_POINTER:
-            raise UsageError(
-                f"{path}: a Git LFS pointer lies in the file's place; run `git lfs pull` in its repository"
-            )
+        if lacking := what_is_lacking(head):
+            raise UsageError(f"{path}: {lacking}" if head else f"{path}: not JSON ({lacking})")
         file.seek(0)
         hashed, decoder, utf8 = hashlib.sha256(), codecs.getincrementaldecoder("utf-8")(), True
         while block := file.read(_BLOCK):

@@ -16,6 +16,13 @@ MissingImages = Literal["error", "exclude"]
 
 
 @dataclass(frozen=True)
+class ListingOptions:
+    """``missing_images``: ``error`` stops with their number; ``exclude`` leaves them out and counts them."""
+
+    missing_images: MissingImages = "error"
+
+
+@dataclass(frozen=True)
 class Listing:
     """``entries``: sorted by id. ``excluded``: images left out, by rule."""
 

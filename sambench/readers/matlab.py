@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sambench.errors import DataError
-from sambench.readers.images import LFS_POINTER
+from sambench.readers.contents import read_bytes
 
 MAX_BYTES = 1 << 28
 """A file is refused if it, what one of its variables unpacks to, or a sparse array made dense, is larger: many times
@@ -98,18 +98,7 @@ def _found(path: Path, name: str, take: Callable[[_Matrix], Any], *, head_only: 
 
 def _bytes_of(path: Path) -> tuple[bytes, str]:
     """The file, and its byte order as ``<`` or ``>``."""
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise DataError(f"{path}: refused, larger than {MAX_BYTES >> 20} MiB")
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
-    if not data:
-        raise DataError(f"{path}: the file is empty; copy it again")
-    if data.startswith(LFS_POINTER):
-        raise DataError(f"{path}: a Git LFS pointer lies in the file's place; run `git lfs pull` in its repository")
+    data = read_bytes(path, most=MAX_BYTES)
     if data.startswith(b"MATLAB 7.3"):
         raise DataError(f"{path}: a MATLAB file of version 7.3; expected version 5 (save it with -v7)")
     if len(data) < _HEADER_BYTES or data[126:128] not in (b"IM", b"MI"):

@@ -156,6 +156,23 @@ class PairedDataset:
         return self._pairs[id].image
 
 
+@dataclass(frozen=True)
+class TrimapOptions:
+    """``odd_values``: masks with grey values from 1 to 127, of which none is known: ``error`` fails the image,
+    ``background`` takes them for background."""
+
+    odd_values: OddValues = "error"
+
+
+class TrimapDataset(PairedDataset):
+    """The same, of masks that :func:`read_trimap` reads."""
+
+    options: TrimapOptions
+
+    def _read_mask(self, path: Path, size: tuple[int, int]) -> GroundTruth:
+        return read_trimap(path, size, self.options.odd_values)
+
+
 def _by_name(folder: Path) -> dict[str, Path]:
     """The images of a folder by their name up to the first dot. Raises UsageError on a name twice."""
     found: dict[str, Path] = {}

@@ -23,8 +23,8 @@ import numpy as np
 from sambench.errors import DataError, UsageError
 from sambench.queries import EXPRESSIONS
 from sambench.readers.coco_json import CocoReader, images_in
+from sambench.readers.contents import LFS_POINTER, what_is_lacking
 from sambench.readers.files import candidates, nfc
-from sambench.readers.images import LFS_POINTER
 from sambench.readers.index_cache import Arrays, cached
 from sambench.readers.listing import ListedDataset, Listing, MissingImages, list_images
 from sambench.types import Card, GroundTruth, Sample
@@ -95,7 +95,7 @@ def read_refs(path: Path, text: Text = "sent") -> list[Ref]:
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror})") from None
     if content.startswith(LFS_POINTER):
-        raise UsageError(f"{path}: a Git LFS pointer lies in the file's place; run `git lfs pull` in its repository")
+        raise UsageError(f"{path}: {what_is_lacking(content)}")
     # The largest is 30 MB, which takes seconds.
     found = cached(
         f"{_INDEX}-{text}", hashlib.sha256(content).hexdigest(), partial(_make_index, content, path, text), len(content)
