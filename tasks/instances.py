@@ -37,9 +37,6 @@ LIMITS: Mapping[coco.Rules, int] = {"coco": 100, "lvis": 300}
 THRESHOLDS: Mapping[coco.Rules, float] = {"coco": 0.05, "lvis": 0.02}
 """Scores above which the public ViTDet configurations keep a detection (OQ-20)."""
 
-FREQUENCIES = {"r": "rare", "c": "common", "f": "frequent"}
-"""LVIS's letters for how many training images show a category, as its annotations have them."""
-
 KINDS = ("", "box_", "detector_mask_")
 """What is matched with the truth: the model's masks, the boxes that it was given, the detector's own masks."""
 
@@ -50,7 +47,7 @@ SIZES = tuple(size for size in coco.AREAS if size != "all")
 
 HEADLINES = (
     *(f"ap_{size}" for size in SIZES),
-    *(f"ap_{frequency}" for frequency in FREQUENCIES.values()),
+    *(f"ap_{frequency}" for frequency in coco.FREQUENCIES.values()),
     "box_ap",
     "detector_mask_ap",
     "miou",
@@ -65,6 +62,7 @@ class Instances:
     version = 1
     requires = frozenset({"boxes"})
     primary = "ap"
+    few_prompts = True
 
     @dataclass(frozen=True)
     class Options:
@@ -387,7 +385,7 @@ class Instances:
             "truth_id": [one.id for one in truths],
             "truth_category": of_truths,
             "truth_class": [one.class_name for one in truths],
-            "truth_frequency": [FREQUENCIES.get(str(one.attributes.get("frequency"))) for one in truths],
+            "truth_frequency": [coco.FREQUENCIES.get(str(one.attributes.get("frequency"))) for one in truths],
             "truth_area": areas,
             "truth_crowd": crowd,
             "time_ms": (time.perf_counter() - began) * 1000,
@@ -498,7 +496,7 @@ class Instances:
 
 def _groups(records: pa.Table, truths: coco.Annotated) -> dict[tuple[str, str], list[int]]:
     """Categories by cut and its value: LVIS's frequencies, and each category by itself."""
-    groups: dict[tuple[str, str], list[int]] = {("frequency", name): [] for name in FREQUENCIES.values()}
+    groups: dict[tuple[str, str], list[int]] = {("frequency", name): [] for name in coco.FREQUENCIES.values()}
     classes, frequencies = _texts(records, "truth_class"), _texts(records, "truth_frequency")
     for category, place in zip(*(part.tolist() for part in np.unique(truths.category, return_index=True)), strict=True):
         for cut, name in (("frequency", frequencies[place]), ("class", classes[place])):

@@ -39,6 +39,7 @@ class NumberOfClicks:
     version = 1
     requires = frozenset({"points"})
     primary = "noc@90"
+    few_prompts = True
 
     @dataclass(frozen=True)
     class Options:

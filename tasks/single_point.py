@@ -35,6 +35,7 @@ class SinglePoint:
     version = 1
     requires = frozenset({"points"})
     primary = "miou"
+    few_prompts = True
 
     @dataclass(frozen=True)
     class Options:

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fixtures.sam_family import DATA, compare, family_weights, one_thread, picture
+from fixtures.sam_family import DATA, compare, family_weights, picture
+from fixtures.threads import one_thread
 
 from sambench.errors import UsageError
 from sambench.models import checkpoints, edgetam, sam, sam2, sam_hq, zoo

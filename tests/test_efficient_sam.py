@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from fixtures.stored_answers import differences, named_weights, picture
+from fixtures.threads import one_thread
 
 from sambench.errors import UsageError
 from sambench.models import checkpoints, efficient_sam, mobile_sam, sam
@@ -20,15 +20,9 @@ from sambench.models.logit_windows import SoftPrediction
 from sambench.models.zoo import ZOO, locate
 from sambench.types import Prompts
 
+__all__ = ["one_thread"]
+
 ANSWERS = Path(__file__).parent / "data" / "efficient_sam_answers.npz"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

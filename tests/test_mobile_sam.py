@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +9,15 @@ import numpy as np
 import pytest
 import torch
 from fixtures.stored_answers import differences, named_weights, picture
+from fixtures.threads import one_thread
 
 from sambench.errors import UsageError
 from sambench.models import checkpoints, mobile_sam, sam
 from sambench.models.mobile_sam import MobileSamModel, Options
 from sambench.models.zoo import ZOO, locate
 from sambench.types import Prompts
+
+__all__ = ["one_thread"]
 
 ANSWERS = Path(__file__).parent / "data" / "mobile_sam_answers.npz"
 
@@ -54,14 +56,6 @@ def _authors_shapes(depths: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
     shapes = {_authors_name(key): tuple(value.shape) for key, value in held.items() if key != again}
     head = {"norm_head.weight": (320,), "norm_head.bias": (320,), "head.weight": (1000, 320), "head.bias": (1000,)}
     return shapes | {f"image_encoder.{key}": shape for key, shape in head.items()}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fixtures.sam_family import DATA, one_thread, picture
+from fixtures.sam_family import DATA, picture
+from fixtures.threads import one_thread
 
 from sambench.errors import UsageError
 from sambench.models import checkpoints, sam2, sam2_weights, zoo

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fixtures.sam_family import DATA, LOGITS, compare, family_weights, one_thread, picture
+from fixtures.sam_family import DATA, LOGITS, compare, family_weights, picture
+from fixtures.threads import one_thread
 
 from sambench.models import sam2, sam2_weights
 from sambench.models.sam2 import Sam2Options

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fixtures.sam_family import one_thread, picture
+from fixtures.sam_family import picture
+from fixtures.threads import one_thread
 
 from sambench.errors import UsageError
 from sambench.models import checkpoints, edgetam, sam, sam2, sam3, sam_hq, zoo

@@ -63,7 +63,7 @@ def _released(logits: torch.Tensor, frame: Frame) -> torch.Tensor:
     return F.interpolate(x, frame.size, mode="bilinear", align_corners=False)[:, 0]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     height=st.integers(1, 400),
     width=st.integers(1, 400),

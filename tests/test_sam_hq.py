@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fixtures.sam_family import DATA, family_weights, one_thread, picture
+from fixtures.sam_family import DATA, family_weights, picture
+from fixtures.threads import one_thread
 
 from sambench.errors import UsageError
 from sambench.models import checkpoints, sam, sam2, sam_hq, zoo

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fixtures.sam_family import DATA, LOGITS, compare, family_weights, one_thread
+from fixtures.sam_family import DATA, LOGITS, compare, family_weights
+from fixtures.threads import one_thread
 
 from sambench.models import sam_hq
 from sambench.models.sam import SamPrediction

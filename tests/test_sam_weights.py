@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from sambench.errors import UsageError
-from sambench.models import sam, sam_weights
+from sambench.models import sam, sam_weights, zoo
 
 State = dict[str, Tensor]
 
@@ -192,6 +192,15 @@ def test_text_in_place_of_weights(tmp_path: Path) -> None:
     path = tmp_path / "w.pth"
     path.write_text("<html>404 not found</html>")
     _refused(path)
+
+
+def test_all_families_look_at_one_reading_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, read, load = tmp_path / "other.pth", [], torch.load
+    torch.save({"fc.bias": torch.zeros(3)}, path)
+    monkeypatch.setattr(torch, "load", lambda file, **how: read.append(file) or load(file, **how))
+    with pytest.raises(UsageError, match=r"other\.pth is of no known family \(.*\): it holds fc\.bias"):
+        zoo.locate(str(path), {})
+    assert read == [path]
 
 
 class _Code:

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 from fixtures import tiny_text_models as tiny
-from fixtures.sam_family import one_thread as one_thread
 from fixtures.sam_family import picture
+from fixtures.threads import one_thread as one_thread
 from numpy.typing import NDArray
 from transformers import (
     AutoModelForZeroShotObjectDetection,

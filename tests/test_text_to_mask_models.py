@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 from fixtures import tiny_text_models
 from fixtures.layouts import refcoco
-from fixtures.sam_family import one_thread
+from fixtures.threads import one_thread
 from test_sam3 import folder as sam3_folder
 
 from sambench.cli import cli

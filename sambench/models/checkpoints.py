@@ -13,7 +13,7 @@ import re
 import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,16 @@ class Source:
         return _config(self.path) if self.path.is_dir() else None
 
 
+class OpenSource(Source):
+    """A source whose files are read once, when they are first asked for, and held for as long as it lives: for asking
+    several families whether it is theirs."""
+
+    @cached_property
+    def held(self) -> Mapping[str, Any]:
+        """As :func:`contents` of any source."""
+        return _read(self)
+
+
 def find(weights: str, hub: str = "", wanted: str = "") -> Source:
     """The source that ``weights`` names: a file, a folder, a hub id; if empty, the hub id ``hub``.
 
@@ -80,6 +90,10 @@ def find(weights: str, hub: str = "", wanted: str = "") -> Source:
 def contents(source: Source) -> dict[str, Any]:
     """What the files hold at their top level: tensors and plain values by name (a checkpoint of tensors alone, or one
     with them under ``state_dict`` or ``model``). Nothing that a file holds is ever run."""
+    return dict(source.held) if isinstance(source, OpenSource) else _read(source)
+
+
+def _read(source: Source) -> dict[str, Any]:
     held: dict[str, Any] = {}
     for file in source.files:
         if file.suffix != ".json":

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from sambench.errors import UsageError
-from sambench.models import checkpoints, detectron2_detector
+from sambench.models import checkpoints, detectron2_detector, pretrained
 from sambench.models.detected import Detect, Detected, LocatedDetector
 from sambench.readers.index_cache import Arrays, cached
 from sambench.types import Image
@@ -95,36 +95,18 @@ def _transformers(folder: Path, processor_folder: Path, device: str) -> Detect:
     """Loads a detector of transformers. Images go through Pillow whether or not torchvision is there, so that the same
     pixels come to the detector everywhere."""
     from transformers import AutoImageProcessor, AutoModelForObjectDetection
-    from transformers.utils import logging
 
-    # Its report of a folder that does not fit is a page; the same is said here in a line.
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    pretrained.quiet()
     try:
         processor = AutoImageProcessor.from_pretrained(processor_folder, backend="pil", local_files_only=True)
     except Exception as error:
         raise UsageError(
             f"{folder}: its image processor does not work through Pillow ({checkpoints.one_line(error)})"
         ) from error
-    try:
-        model, report = AutoModelForObjectDetection.from_pretrained(
-            folder,
-            local_files_only=True,
-            output_loading_info=True,
-            dtype=torch.float32,
-            ignore_mismatched_sizes=True,
-        )
-    except Exception as error:  # a library's own, of many kinds
-        raise UsageError(f"{folder} is no object detector of transformers: {checkpoints.one_line(error)}") from error
-    lacking = sorted({*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])})
-    if lacking:
-        raise UsageError(
-            f"{folder}: {len(lacking)} tensors of the detector are missing or of another size "
-            f"({checkpoints.some(lacking)})"
-        )
+    unfit = "is no object detector of transformers"
+    model = pretrained.load(AutoModelForObjectDetection, folder, "detector", unfit, device)
     if not hasattr(processor, "post_process_object_detection"):
         raise UsageError(f"{folder}: {type(processor).__name__} does not say how boxes are read off the detector")
-    model = model.to(device).eval()
 
     def detect(image: Image, threshold: float) -> Detected:
         inputs = processor(images=[image], input_data_format="channels_last", return_tensors="pt").to(device)

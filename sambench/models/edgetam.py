@@ -68,6 +68,8 @@ def _find(weights: str) -> Source:
 class EdgeTamModel(SquareSamModel):
     """An EdgeTAM for images, satisfying :class:`sambench.types.Model`."""
 
+    adapter = "edgetam 1"
+
     def __init__(self, source: Source, found: Found, options: Sam2Options, device: str, encode_batch: int) -> None:
         # Here, not at the top: transformers takes seconds to import.
         from sambench.models.edgetam_network import EdgeTamNetwork

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -20,9 +19,8 @@ from sambench.models import checkpoints, sam
 from sambench.models.cards import Found
 from sambench.models.checkpoints import Source
 from sambench.models.efficient_sam_network import MASKS, PATCH, EfficientSam
-from sambench.models.exact import exact_convolutions
+from sambench.models.image_model import ImageModel, PromptOptions
 from sambench.models.logit_windows import LogitWindow
-from sambench.models.sam import CPU_IMAGES, CPU_PROMPTS, GPU_IMAGES, GPU_PROMPTS
 from sambench.types import Image, Mask, Prompts
 
 SIDE = 1024
@@ -40,20 +38,10 @@ RELEASED = "dff858b19600a46461cbb7de98f796b23a7a888d9f5e34c0b033f7d6eb9e4e6a"
 """sha256 of efficient_sam_vitt.pt; nobody has published that of the other."""
 
 
-@dataclass(frozen=True)
-class Options:
-    """``weights``: a file with the authors' names of tensors. ``prompt_batch``: prompts decoded at once, 0 for what
-    suits the device."""
-
-    weights: str = ""
-    prompt_batch: int = 0
-
-    def __post_init__(self) -> None:
-        if self.prompt_batch < 0:
-            raise ValueError(f"model.prompt_batch={self.prompt_batch} is negative")
+Options = PromptOptions
 
 
-def locate(name: str | None, options: Options) -> Found:
+def locate(name: str | None, options: PromptOptions) -> Found:
     """Finds the weights and digests them; see :class:`sambench.models.cards.Adapter`."""
     source, held = _find(name, options)
     return _found(held, source)
@@ -73,7 +61,7 @@ def recognise(source: Source) -> str | None:
     return next((name for name, width in WIDTHS.items() if width == position.shape[2]), None)
 
 
-def load(name: str, options: Options, device: str, encode_batch: int = 0) -> EfficientSamModel:
+def load(name: str, options: PromptOptions, device: str, encode_batch: int = 0) -> EfficientSamModel:
     """EfficientSAM on a device. ``encode_batch``: 0 for what suits the device."""
     source = _find(name, options)[0]
     with torch.device("meta"):
@@ -82,42 +70,56 @@ def load(name: str, options: Options, device: str, encode_batch: int = 0) -> Eff
     return EfficientSamModel(network, _found(name, source), options, device, encode_batch)
 
 
-class EfficientSamModel:
+class EfficientSamModel(ImageModel["StretchedFrame", "EfficientSamView"]):
     """An EfficientSAM, satisfying :class:`sambench.types.Model`. ``network``: with its weights."""
 
     capabilities = frozenset({"points", "boxes", "multimask"})
-    batch_invariant = False
+    adapter = "efficient_sam 1"
+    parts = ("embedding",)
 
-    def __init__(self, network: EfficientSam, found: Found, options: Options, device: str, encode_batch: int) -> None:
-        self.name, self.weights_digest, self.trained_on = found.name, found.weights_digest, found.trained_on
-        self.device = torch.device(device)
-        gpu = self.device.type != "cpu"
-        self.encode_batch = encode_batch or (GPU_IMAGES if gpu else CPU_IMAGES)
-        self.prompt_batch = options.prompt_batch or (GPU_PROMPTS if gpu else CPU_PROMPTS)
+    def __init__(
+        self, network: EfficientSam, found: Found, options: PromptOptions, device: str, encode_batch: int
+    ) -> None:
+        super().__init__(found, options, device, encode_batch)
         self.network = network.to(device)
         self.positions = network.prompt_encoder.grid(SIDE // PATCH)
 
-    @torch.inference_mode()
-    def encode(self, images: Sequence[Image]) -> list[EfficientSamView]:
-        """One forward of the encoder for all ``images``."""
-        pixels = torch.stack([_pixels(image) for image in images]).to(self.device)
-        # Without these a GPU rounds float32 convolutions to TF32 and may pick algorithms by timing.
-        with exact_convolutions():
-            embeddings = self.network.image_encoder(pixels).flatten(2).mT
-        return [EfficientSamView(self, image, embedding) for image, embedding in zip(images, embeddings, strict=True)]
+    def frame(self, size: tuple[int, int]) -> StretchedFrame:
+        return StretchedFrame(size)
+
+    def features(self, pixels: Tensor) -> Sequence[Tensor]:
+        return (self.network.image_encoder(pixels).flatten(2).mT,)
+
+    def view(self, image: Image, frame: StretchedFrame, features: Sequence[Tensor]) -> EfficientSamView:
+        return EfficientSamView(self, image, frame, features[0][0])
+
+    def features_of(self, view: EfficientSamView) -> Sequence[Tensor]:
+        return (view.embedding[None],)
+
+
+class StretchedFrame:
+    """An image of ``size`` ``(H, W)`` as EfficientSAM sees it: stretched to a square, bilinearly without antialiasing,
+    then normalised."""
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        self.size = size
+
+    def pixels(self, image: Image) -> Tensor:
+        """``(3, S, S)`` float32 on the CPU."""
+        x = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).float() / 255
+        x = F.interpolate(x[None], (SIDE, SIDE), mode="bilinear")[0]
+        return (x - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
 
 
 class EfficientSamView:
     """An EfficientSAM that has encoded one image. ``embedding``: ``((S/16)², 256)`` float32 on the device."""
 
-    def __init__(self, model: EfficientSamModel, pixels: Image, embedding: Tensor) -> None:
-        self.model, self.pixels, self.embedding = model, pixels, embedding
+    def __init__(self, model: EfficientSamModel, image: Image, frame: StretchedFrame, embedding: Tensor) -> None:
+        self.model, self.image, self.frame, self.embedding = model, image, frame, embedding
 
     def crops(self, boxes: Sequence[tuple[int, int, int, int]]) -> Iterator[EfficientSamView]:
-        """As :class:`sambench.types.View` says, as many encoded at once as the model encodes images."""
-        for start in range(0, len(boxes), self.model.encode_batch):
-            part = boxes[start : start + self.model.encode_batch]
-            yield from self.model.encode([np.ascontiguousarray(self.pixels[y0:y1, x0:x1]) for x0, y0, x1, y1 in part])
+        """As :class:`sambench.types.View` says."""
+        return self.model.crops(self.image, boxes)
 
     @torch.inference_mode()
     def predict(self, prompts: Prompts, *, multimask: bool) -> EfficientSamPrediction:
@@ -140,11 +142,11 @@ class EfficientSamView:
             scores[part], order = quality.sort(dim=1, descending=True, stable=True)
             low[part] = logits.take_along_dim(order[..., None, None], 1)
         kept = MASKS if multimask else 1
-        return EfficientSamPrediction(self.pixels.shape[:2], low[:, :kept], scores[:, :kept].cpu().numpy())
+        return EfficientSamPrediction(self.frame.size, low[:, :kept], scores[:, :kept].cpu().numpy())
 
     def _points(self, prompts: Prompts) -> tuple[Tensor, Tensor]:
         """``(N, 6, 2)`` float32 xy of the input and ``(N, 6)`` labels, of boxes and points, padded with -1."""
-        height, width = self.pixels.shape[:2]
+        height, width = self.frame.size
         xy, labels = [], []
         if prompts.boxes is not None:
             xy.append(torch.from_numpy(prompts.boxes.astype(np.float32)).view(-1, 2, 2))
@@ -189,14 +191,7 @@ class EfficientSamPrediction:
             yield F.interpolate(self.low[None, None, prompt, candidate], self.size, mode="bicubic")[0, 0]
 
 
-def _pixels(image: Image) -> Tensor:
-    """``(3, S, S)`` float32: stretched to a square, bilinearly without antialiasing, then normalised."""
-    x = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).float() / 255
-    x = F.interpolate(x[None], (SIDE, SIDE), mode="bilinear")[0]
-    return (x - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
-
-
-def _find(name: str | None, options: Options) -> tuple[Source, str]:
+def _find(name: str | None, options: PromptOptions) -> tuple[Source, str]:
     """The source and the name of what it holds, refused if that is not ``name`` (None: either)."""
     file = FILES.get(name or "", "checkpoint")
     wanted = f"{name} has no weights on the hub that can be fetched: pass the authors' {file} with --set model.weights="

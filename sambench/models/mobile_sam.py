@@ -6,7 +6,6 @@ Answers equal the released predictor's (``docs/models/mobile_sam.md`` has the fi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,7 +14,8 @@ from sambench.errors import UsageError
 from sambench.models import checkpoints, sam, sam_weights
 from sambench.models.cards import Found
 from sambench.models.checkpoints import Source
-from sambench.models.sam import CPU_IMAGES, CPU_PROMPTS, GPU_IMAGES, GPU_PROMPTS, SamModel
+from sambench.models.image_model import PromptOptions
+from sambench.models.sam import SamModel
 from sambench.models.sam_decoder import MaskDecoder
 from sambench.models.tiny_vit import DEPTHS, TinyViT, fold
 
@@ -29,20 +29,10 @@ _UNUSED = ("vision_encoder.norm_head.", "vision_encoder.head.")
 """The classification head, which the released file holds and the released code never calls."""
 
 
-@dataclass(frozen=True)
-class Options:
-    """``weights``: a file with the authors' names of tensors. ``prompt_batch``: prompts decoded at once, 0 for what
-    suits the device."""
-
-    weights: str = ""
-    prompt_batch: int = 0
-
-    def __post_init__(self) -> None:
-        if self.prompt_batch < 0:
-            raise ValueError(f"model.prompt_batch={self.prompt_batch} is negative")
+Options = PromptOptions
 
 
-def locate(name: str | None, options: Options) -> Found:
+def locate(name: str | None, options: PromptOptions) -> Found:
     """Finds the weights and digests them; see :class:`sambench.models.cards.Adapter`."""
     return _found(_find(options))
 
@@ -57,7 +47,7 @@ def recognise(source: Source) -> str | None:
     return NAME
 
 
-def load(name: str, options: Options, device: str, encode_batch: int = 0) -> MobileSamModel:
+def load(name: str, options: PromptOptions, device: str, encode_batch: int = 0) -> MobileSamModel:
     """MobileSAM on a device. ``encode_batch``: 0 for what suits the device."""
     source = _find(options)
     return MobileSamModel(fill(network(), source), _found(source), options, device, encode_batch)
@@ -86,18 +76,14 @@ class MobileSamModel(SamModel):
     """A MobileSAM, satisfying :class:`sambench.types.Model`: everything but the image encoder is SAM's. ``network``:
     with its weights."""
 
-    def __init__(self, network: Any, found: Found, options: Options, device: str, encode_batch: int) -> None:
+    adapter = "mobile_sam 1"
+
+    def __init__(self, network: Any, found: Found, options: PromptOptions, device: str, encode_batch: int) -> None:
         network.to(device)
-        self.name, self.weights_digest, self.trained_on = found.name, found.weights_digest, found.trained_on
-        self.device = torch.device(device)
-        gpu = self.device.type != "cpu"
-        self.encode_batch = encode_batch or (GPU_IMAGES if gpu else CPU_IMAGES)
-        self.prompt_batch = options.prompt_batch or (GPU_PROMPTS if gpu else CPU_PROMPTS)
-        self.encoder = network.vision_encoder
-        self.decoder = MaskDecoder(network)
+        super().__init__(found, network.vision_encoder, MaskDecoder(network), options, device, encode_batch)
 
 
-def _find(options: Options) -> Source:
+def _find(options: PromptOptions) -> Source:
     """The source, refused unless it holds a MobileSAM."""
     wanted = f"{NAME} has no weights on the hub that can be fetched: pass the authors' {FILE} with --set model.weights="
     source = checkpoints.find(options.weights, "", f"{wanted}FILE")

@@ -17,8 +17,9 @@ from sambench.models import checkpoints, sam2_weights
 from sambench.models.cards import Found
 from sambench.models.checkpoints import Source
 from sambench.models.families.sam2 import TRAINED_ON
+from sambench.models.image_model import EncoderOptions
 from sambench.models.sam2_weights import Held
-from sambench.models.transformers_sam import SamFamilyOptions, SquareSamModel
+from sambench.models.transformers_sam import SquareSamModel
 
 HUB = {
     f"{version}_hiera_{size}": f"facebook/{version}-hiera-{size.replace('_', '-')}"
@@ -31,7 +32,7 @@ FILES = frozenset(f"{name}.pt" for name in HUB)
 
 
 @dataclass(frozen=True)
-class Sam2Options(SamFamilyOptions):
+class Sam2Options(EncoderOptions):
     """``weights``: a hub id, a folder, or a file; empty for the released weights of the model's name. ``dtype``: of
     the encoder's matrix products. ``prompt_batch``: prompts decoded at once, 0 for what suits the device.
     ``dynamic_multimask``: where one mask is asked for and that mask is not stable, the best of the three is answered,
@@ -99,6 +100,8 @@ def _found(source: Source, held: Held, name: str | None) -> Found:
 
 class Sam2Model(SquareSamModel):
     """A SAM 2 for images, satisfying :class:`sambench.types.Model`."""
+
+    adapter = "sam2 1"
 
     def __init__(
         self, source: Source, held: Held, found: Found, options: Sam2Options, device: str, encode_batch: int

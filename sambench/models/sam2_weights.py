@@ -6,7 +6,7 @@ Every function raises :class:`sambench.errors.UsageError` with one line when a s
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,38 +16,21 @@ from torch import Tensor
 from sambench.errors import UsageError
 from sambench.models import checkpoints
 from sambench.models.checkpoints import Source, some
+from sambench.models.renaming import PROMPTED, apply, rules
 
-Rules = Sequence[tuple[re.Pattern[str], str]]
-
-
-def rules(*pairs: tuple[str, str]) -> Rules:
-    """Patterns and replacements, for :func:`apply`."""
-    return tuple((re.compile(pattern), replacement) for pattern, replacement in pairs)
-
-
-_HEADS = r"(mask_decoder\.(?:output_hypernetworks_mlps\.\d+|iou_prediction_head|pred_obj_score_head))"
-_PROMPTED = rules(
-    (r"^sam_prompt_encoder\.", "prompt_encoder."),
-    (r"^prompt_encoder\.pe_layer\.positional_encoding_gaussian_matrix$", "prompt_encoder.shared_embedding.positional_embedding"),  # noqa: E501
-    (r"^prompt_encoder\.point_embeddings\.", "prompt_encoder.point_embed."),
-    (r"^prompt_encoder\.mask_downscaling\.0\.", "prompt_encoder.mask_embed.conv1."),
-    (r"^prompt_encoder\.mask_downscaling\.1\.", "prompt_encoder.mask_embed.layer_norm1."),
-    (r"^prompt_encoder\.mask_downscaling\.3\.", "prompt_encoder.mask_embed.conv2."),
-    (r"^prompt_encoder\.mask_downscaling\.4\.", "prompt_encoder.mask_embed.layer_norm2."),
-    (r"^prompt_encoder\.mask_downscaling\.6\.", "prompt_encoder.mask_embed.conv3."),
-    (r"^sam_mask_decoder\.", "mask_decoder."),
-    (r"^mask_decoder\.output_upscaling\.0\.", "mask_decoder.upscale_conv1."),
-    (r"^mask_decoder\.output_upscaling\.1\.", "mask_decoder.upscale_layer_norm."),
-    (r"^mask_decoder\.output_upscaling\.3\.", "mask_decoder.upscale_conv2."),
-    (rf"^{_HEADS}\.layers\.0\.", r"\1.proj_in."),
-    (rf"^{_HEADS}\.layers\.1\.", r"\1.layers.0."),
-    (rf"^{_HEADS}\.layers\.2\.", r"\1.proj_out."),
-    (r"^(mask_decoder\.transformer\.layers\.\d+\.mlp)\.(?:layers\.0|lin1)\.", r"\1.proj_in."),
-    (r"^(mask_decoder\.transformer\.layers\.\d+\.mlp)\.(?:layers\.1|lin2)\.", r"\1.proj_out."),
-    (r"^mask_decoder\.transformer\.norm_final_attn\.", "mask_decoder.transformer.layer_norm_final_attn."),
-    (r"^(mask_decoder\.transformer\.layers\.\d+)\.norm(\d)\.", r"\1.layer_norm\2."),
-    (r"^(mask_decoder\.transformer\..*)\.out_proj\.", r"\1.o_proj."),
-    (r"^no_mem_embed$", "no_memory_embedding"),
+_PROMPTED = (
+    *rules(
+        (r"^sam_prompt_encoder\.", "prompt_encoder."),
+        (r"^sam_mask_decoder\.", "mask_decoder."),
+        (r"^prompt_encoder\.pe_layer\.positional_encoding_gaussian_matrix$", "prompt_encoder.shared_embedding.positional_embedding"),  # noqa: E501
+    ),
+    *PROMPTED,
+    *rules(
+        (r"^(mask_decoder\.transformer\.layers\.\d+\.mlp)\.(?:layers\.0|lin1)\.", r"\1.proj_in."),
+        (r"^(mask_decoder\.transformer\.layers\.\d+\.mlp)\.(?:layers\.1|lin2)\.", r"\1.proj_out."),
+        (r"^(mask_decoder\.transformer\..*)\.out_proj\.", r"\1.o_proj."),
+        (r"^no_mem_embed$", "no_memory_embedding"),
+    ),
 )  # fmt: skip
 _ENCODER = rules(
     (r"^image_encoder\.neck\.convs\.(\d+)\.conv\.", r"vision_encoder.neck.convs.\1."),
@@ -84,13 +67,6 @@ def translated(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     if all(one.format(i) in found for i in range(4)):
         found["prompt_encoder.point_embed.weight"] = torch.cat([found.pop(one.format(i)) for i in range(4)])
     return found
-
-
-def apply(key: str, rules: Rules) -> str:
-    """A name after all rules, in their order."""
-    for pattern, replacement in rules:
-        key = pattern.sub(replacement, key)
-    return key
 
 
 def read(source: Source) -> dict[str, Tensor]:

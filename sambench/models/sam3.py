@@ -109,6 +109,8 @@ def _image_part(state: dict[str, Tensor]) -> dict[str, Tensor]:
 class Sam3Model(SquareSamModel):
     """A SAM 3 for images, satisfying :class:`sambench.types.Model`."""
 
+    adapter = "sam3 1"
+    parts = (*SquareSamModel.parts, "encoded")
     capabilities = frozenset({"points", "boxes", "masks", "multimask", "text"})
 
     def __init__(self, source: Source, found: Found, options: Sam3Options, device: str, encode_batch: int) -> None:
@@ -129,7 +131,7 @@ class Sam3Model(SquareSamModel):
 
     def features(self, pixels: Tensor) -> Sequence[Tensor]:
         """What the mask decoder takes, and the features that phrases are looked for in."""
-        with self.encoding():
+        with self.precision():
             encoded = self.network.encoded(pixels)
             maps = self.network.maps(encoded)
         return *self.decoder_features(*(part.float() for part in maps)), encoded.float()
@@ -140,6 +142,10 @@ class Sam3Model(SquareSamModel):
 
     def view(self, image: Image, frame: Frame, features: Sequence[Tensor]) -> PromptedView:
         return Sam3View(self, image, frame, features[:3], features[3])
+
+    def features_of(self, view: PromptedView) -> Sequence[Tensor]:
+        assert isinstance(view, Sam3View)
+        return *view.features, view.encoded
 
     def prediction(self, frame: Frame, low: Tensor, scores: Tensor) -> Prediction:
         raw = SamPrediction(frame, low, scores)

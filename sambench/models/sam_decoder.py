@@ -15,7 +15,8 @@ transformer.py), computed differently where a few tokens (T) meet the many pixel
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
@@ -85,17 +86,19 @@ class MaskDecoder:
         return torch.cat([angles.sin(), angles.cos()], -1)
 
     def __call__(
-        self, image: ImageKeys, tokens: Tensor, mask_logits: Tensor | None, multimask: bool
+        self, images: Sequence[ImageKeys], tokens: Tensor, mask_logits: Tensor | None, multimask: bool
     ) -> tuple[Tensor, Tensor]:
-        """``tokens``: ``(B, T, C)`` of :meth:`tokens`. ``mask_logits``: ``(B, 4·grid, 4·grid)`` float32 or None.
+        """``images``: the image of each of B prompts. ``tokens``: ``(B, T, C)`` of :meth:`tokens`. ``mask_logits``:
+        ``(B, 4·grid, 4·grid)`` float32 or None.
 
         Logits ``(B, M, 4·grid, 4·grid)`` and predicted IoUs ``(B, M)``, both float32; M is 3 (tokens 1 to 3) with
         ``multimask``, else 1 (token 0).
         """
         if mask_logits is None:
-            queries, keys = self.first.without_mask(tokens, image.without_mask)
+            queries, keys = self.first.without_mask(tokens, _of_prompts([image.without_mask for image in images]))
         else:
-            queries, keys = self.first.with_mask(tokens, image.with_mask, self.mask_input(mask_logits))
+            shared = _of_prompts([image.with_mask for image in images])
+            queries, keys = self.first.with_mask(tokens, shared, self.mask_input(mask_logits))
         for layer in self.layers:
             queries, keys = layer(queries, tokens, keys)
         queries = queries + self.last(queries + tokens, keys)
@@ -129,12 +132,19 @@ class MaskDecoder:
 @dataclass(frozen=True)
 class _Shared:
     """What the first layer knows of an image. ``keys``: ``(N, C)``. Their projections: ``k`` and ``q`` (positions
-    included) ``(heads, d, N)``, ``v`` ``(heads, N, d)``."""
+    included) ``(heads, d, N)``, ``v`` ``(heads, N, d)``. Where prompts are of several images, all have B in front."""
 
     keys: Tensor
     k: Tensor
     v: Tensor
     q: Tensor
+
+
+def _of_prompts(shared: Sequence[_Shared]) -> _Shared:
+    """What each prompt's own image is known by; of one image, that as it is, whose products are fewer and larger."""
+    if all(one is shared[0] for one in shared):
+        return shared[0]
+    return _Shared(*(torch.stack([getattr(one, part.name) for one in shared]) for part in fields(_Shared)))
 
 
 class ImageKeys:
@@ -259,7 +269,10 @@ class _Attention:
         return self.heads(F.linear(positions, *weights)).mT.contiguous()
 
     def scores(self, vectors: Tensor, projected: Tensor) -> Tensor:
-        """``(B, heads, T, d)`` times ``(heads, d, N)`` that all prompts share: ``(B, heads·T, N)``."""
+        """``(B, heads, T, d)`` times ``(heads, d, N)`` that all prompts share, or ``(B, heads, d, N)``:
+        ``(B, heads·T, N)``."""
+        if projected.ndim == 4:
+            return (vectors @ projected).flatten(1, 2)
         batch, _, tokens, _ = vectors.shape
         scores = vectors.transpose(0, 1).flatten(1, 2) @ projected
         return scores.view(self.count, batch, tokens, -1).transpose(0, 1).flatten(1, 2)
@@ -295,7 +308,10 @@ class _TokensToPixels(_Attention):
         return self.heads(F.linear(queries, *self.q)) * self.scale
 
     def values(self, attention: Tensor, values: Tensor) -> Tensor:
-        """``(B, heads·T, N)`` times ``(heads, N, d)`` that all prompts share: ``(B, heads, T, d)``."""
+        """``(B, heads·T, N)`` times ``(heads, N, d)`` that all prompts share, or ``(B, heads, N, d)``:
+        ``(B, heads, T, d)``."""
+        if values.ndim == 4:
+            return attention.unflatten(1, (self.count, -1)) @ values
         by_head = attention.unflatten(1, (self.count, -1)).transpose(0, 1)
         return (by_head.flatten(1, 2) @ values).unflatten(1, (len(attention), -1)).transpose(0, 1)
 

@@ -7,12 +7,21 @@ Here a few heads and queries are worked on at a time, so that the attention matr
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from sambench.errors import UsageError
+from sambench.models.checkpoints import one_line
+from sambench.models.exact import exact_convolutions
+from sambench.models.memory import is_out_of_memory
+
+How = Literal["chunked", "sdpa"]
 
 CPU_SCORES = 2 << 20
 """Attention scores worked on at once on a CPU: 8 MB in float32, which the caches still hold."""
@@ -39,14 +48,16 @@ class ImageEncoder:
     """``(B, 3, S, S)`` float32 normalised pixels to ``(B, (S/16)², 256)`` float32, row by row.
 
     ``vision``: the ``vision_encoder`` of ``transformers.SamModel``. ``dtype``: of the matrix products; residuals and
-    normalisation stay float32.
+    normalisation stay float32. ``how``: see :func:`attention`; ``auto`` is what suits the device.
     """
 
-    def __init__(self, vision: Any, dtype: torch.dtype) -> None:
+    def __init__(self, vision: Any, dtype: torch.dtype, how: Literal["auto", "chunked", "sdpa"] = "auto") -> None:
         config = vision.config
         self.heads: int = config.num_attention_heads
         self.eps: float = config.layer_norm_eps
         self.dtype = dtype
+        on_cpu = vision.pos_embed.device.type == "cpu"
+        self.attention = partial(attention, how=("chunked" if on_cpu else "sdpa") if how == "auto" else how)
 
         def linear(layer: Any) -> tuple[Tensor, Tensor]:
             return layer.weight.detach().to(dtype), layer.bias.detach().to(dtype)
@@ -118,7 +129,7 @@ class ImageEncoder:
             count = 1
         qkv = qkv.view(batch, count, side, count, side, 3, self.heads, width // self.heads)
         q, k, v = qkv.permute(5, 0, 1, 3, 6, 2, 4, 7).reshape(3, -1, side * side, width // self.heads).unbind(0)
-        y = attention(q, k, v, block.rel_pos_h, block.rel_pos_w)
+        y = self.attention(q, k, v, block.rel_pos_h, block.rel_pos_w)
         y = y.view(batch, count, count, self.heads, side, side, -1).permute(0, 1, 4, 2, 5, 3, 6)
         y = y.reshape(batch, count * side, count * side, width)[:, :grid, :grid].contiguous()
         return F.linear(y, *block.proj)
@@ -130,31 +141,31 @@ def relative(table: Tensor, side: int) -> Tensor:
     return table[position[:, None] - position[None, :] + side - 1]
 
 
-def attention(q: Tensor, k: Tensor, v: Tensor, rel_pos_h: Tensor, rel_pos_w: Tensor) -> Tensor:
+def attention(q: Tensor, k: Tensor, v: Tensor, rel_pos_h: Tensor, rel_pos_w: Tensor, how: How) -> Tensor:
     """``softmax(q kᵀ / √d + bias) v`` over grids of ``side × side`` tokens.
 
     ``q``, ``k``, ``v``: ``(n, side², d)``, n counts images, windows and heads. The bias of a query at (y, x) for a
     key at (y', x') is ``q · rel_pos_h[y, y'] + q · rel_pos_w[x, x']`` (both tables ``(side, side, d)``), as in the
-    released ``add_decomposed_rel_pos``.
+    released ``add_decomposed_rel_pos``. ``how``: ``chunked`` as two products and a softmax, ``sdpa`` by
+    ``scaled_dot_product_attention`` with the bias as its mask; either way for a few queries and heads at a time.
     """
     n, tokens, d = q.shape
     side = rel_pos_h.shape[0]
     grid = q.view(n, side, side, d)
     bias_h = torch.einsum("nyxd,ykd->nyxk", grid, rel_pos_h).reshape(n, tokens, side, 1)
     bias_w = torch.einsum("nyxd,xkd->nyxk", grid, rel_pos_w).reshape(n, tokens, 1, side)
-    cpu = q.device.type == "cpu"
-    budget = CPU_SCORES if cpu else GPU_SCORES
+    budget = CPU_SCORES if q.device.type == "cpu" else GPU_SCORES
     rows = max(1, min(tokens, budget // tokens))
     several = max(1, min(n, budget // (rows * tokens)))
     out = torch.empty_like(q)
     # Once, or each bfloat16 product would make its own copy.
-    transposed = k.mT.contiguous() if cpu else k.mT
+    transposed = k.mT.contiguous() if how == "chunked" else k
     for a in range(0, n, several):
         heads = slice(a, min(a + several, n))
         for b in range(0, tokens, rows):
             part = slice(b, min(b + rows, tokens))
             scores = (bias_h[heads, part] + bias_w[heads, part]).flatten(2)
-            if cpu:
+            if how == "chunked":
                 scores.baddbmm_(q[heads, part], transposed[heads], alpha=d**-0.5)
                 torch.softmax(scores, -1, out=scores)
                 torch.bmm(scores, v[heads], out=out[heads, part])
@@ -163,3 +174,23 @@ def attention(q: Tensor, k: Tensor, v: Tensor, rel_pos_h: Tensor, rel_pos_w: Ten
                     q[None, heads, part], k[None, heads], v[None, heads], attn_mask=scores[None]
                 )[0]
     return out
+
+
+def compiled(encoder: ImageEncoder, shape: tuple[int, ...], device: torch.device) -> Callable[[Tensor], Tensor]:
+    """The encoder through ``torch.compile``, for pixels of ``shape`` ``(B, 3, S, S)`` at once (others are compiled when
+    they come). Raises UsageError if it cannot be compiled."""
+    try:
+        # Its loop would be unrolled, hundreds of times on a CPU, and is products and a softmax anyway.
+        encoder.attention = torch.compiler.disable(encoder.attention)
+        made: Callable[[Tensor], Tensor] = torch.compile(encoder, dynamic=False)
+        with torch.inference_mode(), exact_convolutions():
+            made(torch.zeros(shape, device=device))
+    except Exception as error:  # of the compiler or of what it calls, of many kinds
+        if is_out_of_memory(error):
+            raise
+        needed = "a C++ compiler (g++ or clang++)" if device.type == "cpu" else "Triton and a C compiler"
+        raise UsageError(
+            f"the encoder cannot be compiled ({one_line(error)}): on this device torch.compile needs {needed}; without "
+            "it leave out --set model.compile=true"
+        ) from error
+    return made

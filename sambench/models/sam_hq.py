@@ -18,10 +18,11 @@ from sambench.models import checkpoints, sam2_weights, sam_weights
 from sambench.models.cards import Found
 from sambench.models.checkpoints import Source
 from sambench.models.families.sam_hq import TRAINED_ON
-from sambench.models.sam2_weights import rules
+from sambench.models.image_model import EncoderOptions
+from sambench.models.renaming import apply, rules
 from sambench.models.sam_frame import Frame
 from sambench.models.sam_weights import Architecture
-from sambench.models.transformers_sam import Asked, PromptedModel, SamFamilyOptions
+from sambench.models.transformers_sam import Asked, PromptedModel
 
 HUB = {
     "sam_hq_vit_b": "syscv-community/sam-hq-vit-base",
@@ -51,7 +52,7 @@ _RENAMED = rules(
 
 
 @dataclass(frozen=True)
-class SamHqOptions(SamFamilyOptions):
+class SamHqOptions(EncoderOptions):
     """``weights``: a hub id, a folder, or a file; empty for the released weights of the model's name. ``dtype``: of
     the encoder's matrix products. ``prompt_batch``: prompts decoded at once, 0 for what suits the device.
     ``hq_token_only``: the mask of the added token alone, one candidate; else its logits are added to those of SAM's
@@ -110,6 +111,9 @@ def _name(sizes: Architecture) -> str:
 class SamHqModel(PromptedModel):
     """An HQ-SAM, satisfying :class:`sambench.types.Model`."""
 
+    adapter = "sam_hq 1"
+    parts = ("embedding", "fused")
+
     def __init__(self, source: Source, found: Found, options: SamHqOptions, device: str, encode_batch: int) -> None:
         super().__init__(_network(source, found.name), found, options, device, encode_batch)
         self.only = options.hq_token_only
@@ -124,7 +128,7 @@ class SamHqModel(PromptedModel):
     def features(self, pixels: Tensor) -> Sequence[Tensor]:
         """The embedding, and what is fused of it and of the first layer with global attention: ``(B, C/8,
         S/4, S/4)``."""
-        with self.encoding():
+        with self.precision():
             encoded = self.network.vision_encoder(pixels)
         embedding, early = encoded.last_hidden_state.float(), encoded.intermediate_embeddings[0].float()
         d = self.network.mask_decoder
@@ -182,7 +186,7 @@ def _network(source: Source, name: str) -> Any:
         SamHQVisionConfig,
     )
 
-    state = {sam2_weights.apply(key, _RENAMED): value for key, value in sam_weights.read(source).items()}
+    state = {apply(key, _RENAMED): value for key, value in sam_weights.read(source).items()}
     sizes = sam_weights.architecture(state, source.path)
     side = sizes.grid * sizes.patch
     config = SamHQConfig(

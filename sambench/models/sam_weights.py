@@ -17,6 +17,7 @@ from torch import Tensor
 from sambench.errors import UsageError
 from sambench.models import checkpoints
 from sambench.models.checkpoints import Source, some
+from sambench.models.renaming import PROMPTED, apply, rules
 
 HUB = {
     "sam_vit_b": "facebook/sam-vit-base",
@@ -37,34 +38,21 @@ _OFFICIAL = {(768, 12, 12): "sam_vit_b", (1024, 24, 16): "sam_vit_l", (1280, 32,
 _POSITIONS = "shared_image_embedding.positional_embedding"
 _POSITIONS_AGAIN = "prompt_encoder.shared_embedding.positional_embedding"
 
-# Official names to those of transformers, applied in this order.
-_RENAMED = tuple(
-    (re.compile(pattern), replacement)
-    for pattern, replacement in (
+_RENAMED = (
+    *rules(
         (r"^image_encoder\.", "vision_encoder."),
         (r"^vision_encoder\.patch_embed\.proj\.", "vision_encoder.patch_embed.projection."),
         (r"^vision_encoder\.blocks\.", "vision_encoder.layers."),
+        (r"^(vision_encoder\.layers\..*)\.norm(\d)\.", r"\1.layer_norm\2."),
         (r"^vision_encoder\.neck\.0\.", "vision_encoder.neck.conv1."),
         (r"^vision_encoder\.neck\.1\.", "vision_encoder.neck.layer_norm1."),
         (r"^vision_encoder\.neck\.2\.", "vision_encoder.neck.conv2."),
         (r"^vision_encoder\.neck\.3\.", "vision_encoder.neck.layer_norm2."),
         (r"^prompt_encoder\.pe_layer\.positional_encoding_gaussian_matrix$", _POSITIONS),
-        (r"^prompt_encoder\.point_embeddings\.", "prompt_encoder.point_embed."),
-        (r"^prompt_encoder\.mask_downscaling\.0\.", "prompt_encoder.mask_embed.conv1."),
-        (r"^prompt_encoder\.mask_downscaling\.1\.", "prompt_encoder.mask_embed.layer_norm1."),
-        (r"^prompt_encoder\.mask_downscaling\.3\.", "prompt_encoder.mask_embed.conv2."),
-        (r"^prompt_encoder\.mask_downscaling\.4\.", "prompt_encoder.mask_embed.layer_norm2."),
-        (r"^prompt_encoder\.mask_downscaling\.6\.", "prompt_encoder.mask_embed.conv3."),
-        (r"^mask_decoder\.output_upscaling\.0\.", "mask_decoder.upscale_conv1."),
-        (r"^mask_decoder\.output_upscaling\.1\.", "mask_decoder.upscale_layer_norm."),
-        (r"^mask_decoder\.output_upscaling\.3\.", "mask_decoder.upscale_conv2."),
-        (r"^(mask_decoder\.(?:output_hypernetworks_mlps\.\d+|iou_prediction_head))\.layers\.0\.", r"\1.proj_in."),
-        (r"^(mask_decoder\.(?:output_hypernetworks_mlps\.\d+|iou_prediction_head))\.layers\.1\.", r"\1.layers.0."),
-        (r"^(mask_decoder\.(?:output_hypernetworks_mlps\.\d+|iou_prediction_head))\.layers\.2\.", r"\1.proj_out."),
-        (r"^mask_decoder\.transformer\.norm_final_attn\.", "mask_decoder.transformer.layer_norm_final_attn."),
-        (r"\.norm(\d)\.", r".layer_norm\1."),
-    )
+    ),
+    *PROMPTED,
 )
+"""Official names to those of transformers, applied in this order."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +92,7 @@ def read(source: Source) -> dict[str, Tensor]:
     """The tensors by their name in ``transformers``' SamModel, official names being translated."""
     state = checkpoints.tensors(source)
     if any(key.startswith("image_encoder.") for key in state):
-        state = {_translated(key): value for key, value in state.items()}
+        state = {apply(key, _RENAMED): value for key, value in state.items()}
     if _POSITIONS not in state and _POSITIONS_AGAIN in state:
         state[_POSITIONS] = state[_POSITIONS_AGAIN]
     if _POSITIONS in state:
@@ -176,9 +164,3 @@ def module(source: Source, name: str | None = None) -> Any:
     with torch.device("meta"):
         model = SamModel(config)
     return checkpoints.fill(model, state, source.path, sizes.name)
-
-
-def _translated(key: str) -> str:
-    for pattern, replacement in _RENAMED:
-        key = pattern.sub(replacement, key)
-    return key

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from sambench.errors import UsageError
-from sambench.models import checkpoints, zoo
+from sambench.models import checkpoints, pretrained, zoo
 from sambench.models.cards import Found
 from sambench.models.checkpoints import Source
 from sambench.models.zoo import Located
@@ -62,25 +62,8 @@ class Component:
     def network(self, automatic: Any, device: str, **changes: Any) -> Any:
         """The network in float32 on a device, for inference. ``automatic``: transformers' class that loads its kind.
         Raises UsageError if the folder does not hold all of it."""
-        _quiet()
-        try:
-            network, report = automatic.from_pretrained(
-                self.source.path,
-                local_files_only=True,
-                output_loading_info=True,
-                dtype=torch.float32,
-                ignore_mismatched_sizes=True,
-                **changes,
-            )
-        except Exception as error:  # a library's own, of many kinds
-            raise UsageError(f"{self.source.path} cannot be loaded: {checkpoints.one_line(error)}") from error
-        lacking = sorted({*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])})
-        if lacking:
-            raise UsageError(
-                f"{self.source.path}: {len(lacking)} tensors of the {self.kind} network are missing or of another size "
-                f"({checkpoints.some(lacking)})"
-            )
-        return network.to(device).eval().requires_grad_(False)
+        called = f"{self.kind} network"
+        return pretrained.load(automatic, self.source.path, called, "cannot be loaded", device, **changes)
 
     def images(self) -> Images:
         """Its image processor."""
@@ -96,7 +79,7 @@ class Component:
         return Phrases(tokenizer, min(limit, tokenizer.model_max_length), padding)
 
     def _prepared(self, automatic: Any, what: str, **changes: Any) -> Any:
-        _quiet()
+        pretrained.quiet()
         try:
             return automatic.from_pretrained(self.preparation, local_files_only=True, **changes)
         except Exception as error:
@@ -247,11 +230,3 @@ def _asked_for_by(option: str) -> Iterator[None]:
         yield
     except UsageError as error:
         raise UsageError(str(error).replace("model.weights", f"model.{option}")) from error
-
-
-def _quiet() -> None:
-    """Its report of a folder that does not fit is a page; the same is said here in a line."""
-    from transformers.utils import logging
-
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()

@@ -7,7 +7,7 @@ None of them is the model of Segment Anything §7.5, which was never released (p
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from sambench.metrics.iou import counts
 from sambench.models.cards import Found
-from sambench.types import Image, Mask, Model, Prediction, Prompts, View
+from sambench.types import Image, KeepsEncodings, Mask, Model, Prediction, PreparesImages, Prompts, View
 
 WRONG_POINT = np.float32(2)
 """What a candidate's score loses for each point that it gets wrong: more than scores, which are cosines or
@@ -70,11 +70,26 @@ class Reader(Protocol):
         they came with."""
 
 
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """An image on its way to the promptable model. ``seen``: what that prepared, or the image where it prepares
+    nothing."""
+
+    image: Image
+    seen: Any
+
+
 class TextModel(ABC):
-    """A model that takes phrases besides what ``promptable`` takes, satisfying :class:`sambench.types.Model`.
+    """A model that takes phrases besides what ``promptable`` takes, satisfying :class:`sambench.types.Model` and
+    :class:`sambench.types.PreparesImages`; and :class:`sambench.types.KeepsEncodings` where ``promptable`` does, whose
+    encodings these are: what phrases need is computed when the first phrase comes.
 
     ``found``: whose weights these are. ``several``: a phrase can have more than one instance.
     """
+
+    encoding_key: str
+    encoding: Callable[[TextView], Mapping[str, NDArray[Any]]]
+    view_of: Callable[[Image, Mapping[str, NDArray[Any]]], TextView]
 
     batch_invariant = False
 
@@ -83,10 +98,31 @@ class TextModel(ABC):
         self.promptable, self.several = promptable, several
         self.encode_batch = promptable.encode_batch
         self.capabilities = promptable.capabilities & {"points", "boxes", "masks", "multimask"} | {"text"}
+        if isinstance(promptable, KeepsEncodings):
+            keeper: KeepsEncodings = promptable
+            self.encoding_key = keeper.encoding_key
+            self.encoding = lambda view: keeper.encoding(view.seen)
+            self.view_of = lambda image, encoding: self.view(image, keeper.view_of(image, encoding))
+
+    @property
+    def halved(self) -> int:
+        """How often the promptable model had to go on with fewer images or prompts at once."""
+        return getattr(self.promptable, "halved", 0)
+
+    def prepare(self, image: Image) -> Prepared:
+        """As :class:`sambench.types.PreparesImages` says."""
+        model = self.promptable
+        return Prepared(image, model.prepare(image) if isinstance(model, PreparesImages) else image)
+
+    def encode_prepared(self, prepared: Sequence[Prepared]) -> list[TextView]:
+        """As :class:`sambench.types.PreparesImages` says."""
+        model, given = self.promptable, [one.seen for one in prepared]
+        views = model.encode_prepared(given) if isinstance(model, PreparesImages) else model.encode(given)
+        return [self.view(one.image, seen) for one, seen in zip(prepared, views, strict=True)]
 
     def encode(self, images: Sequence[Image]) -> list[TextView]:
         """Images for the promptable model; what phrases need is computed when the first phrase comes."""
-        return [self.view(image, seen) for image, seen in zip(images, self.promptable.encode(images), strict=True)]
+        return self.encode_prepared([self.prepare(image) for image in images])
 
     @abstractmethod
     def view(self, image: Image, seen: View) -> TextView:

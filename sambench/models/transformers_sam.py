@@ -1,4 +1,4 @@
-"""What the models of SAM's family that transformers implements have in common: options, a model, a view.
+"""What the models of SAM's family that transformers implements have in common: a model, a view.
 
 A family gives a network, says how it sees pixels and how it decodes prompts (:class:`PromptedModel`); the loops, the
 coordinates, the way back to the original size and the interface are here.
@@ -6,10 +6,10 @@ coordinates, the way back to the original size and the interface are here.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -17,33 +17,14 @@ from torch import Tensor
 
 from sambench.models.cards import Found
 from sambench.models.exact import exact_convolutions
-from sambench.models.sam import (
-    CPU_IMAGES,
-    CPU_PROMPTS,
-    GPU_IMAGES,
-    GPU_PROMPTS,
-    SamPrediction,
-)
+from sambench.models.image_model import EncoderOptions, ImageModel
+from sambench.models.sam import SamPrediction
 from sambench.models.sam2_frame import Input, SquareFrame
 from sambench.models.sam_frame import Frame
 from sambench.types import Image, Prediction, Prompts
 
 MASK_INPUT_LIMIT = 32.0
 """The released predictors of SAM 2 and its successors clamp the logits that they hand back to plus and minus this."""
-
-
-@dataclass(frozen=True)
-class SamFamilyOptions:
-    """``weights``: a hub id, a folder, or a file; empty for the released weights of the model's name. ``dtype``: of
-    the encoder's matrix products. ``prompt_batch``: prompts decoded at once, 0 for what suits the device."""
-
-    weights: str = ""
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    prompt_batch: int = 0
-
-    def __post_init__(self) -> None:
-        if self.prompt_batch < 0:
-            raise ValueError(f"model.prompt_batch={self.prompt_batch} is negative")
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,58 +42,36 @@ class Asked:
     masks: Tensor | None
 
 
-class PromptedModel(ABC):
+class PromptedModel(ImageModel[Frame, "PromptedView"]):
     """A model that encodes images and decodes prompts, satisfying :class:`sambench.types.Model`.
 
     ``network``: a torch module, for inference. ``found``: whose weights these are.
     """
 
     capabilities = frozenset({"points", "boxes", "masks", "multimask"})
-    batch_invariant = False
+    libraries = (*ImageModel.libraries, "transformers")
 
-    def __init__(self, network: Any, found: Found, options: SamFamilyOptions, device: str, encode_batch: int) -> None:
-        self.name, self.trained_on, self.weights_digest = found.name, found.trained_on, found.weights_digest
-        self.device = torch.device(device)
+    def __init__(self, network: Any, found: Found, options: EncoderOptions, device: str, encode_batch: int) -> None:
+        super().__init__(found, options, device, encode_batch, f"dtype={options.dtype}")
         self.network = network.to(self.device)
-        gpu = self.device.type != "cpu"
-        self.encode_batch = encode_batch or (GPU_IMAGES if gpu else CPU_IMAGES)
-        self.prompt_batch = options.prompt_batch or (GPU_PROMPTS if gpu else CPU_PROMPTS)
         self.dtype: torch.dtype = getattr(torch, options.dtype)
-
-    @abstractmethod
-    def frame(self, size: tuple[int, int]) -> Frame:
-        """The place of an image of ``(H, W)`` in the input."""
-
-    @abstractmethod
-    def features(self, pixels: Tensor) -> Sequence[Tensor]:
-        """``(B, 3, S, S)`` float32 to all that :meth:`decode` needs of the images, each ``(B, ...)``."""
 
     @abstractmethod
     def decode(self, features: Sequence[Tensor], asked: Asked, multimask: bool) -> tuple[Tensor, Tensor]:
         """Prompts about one image (``features``: each ``(1, ...)``) to ``(n, M, g, g)`` logits and ``(n, M)`` predicted
         IoUs."""
 
-    @torch.inference_mode()
-    def encode(self, images: Sequence[Image]) -> Sequence[PromptedView]:
-        """One forward of the encoder for all ``images``."""
-        frames = [self.frame((image.shape[0], image.shape[1])) for image in images]
-        pixels = torch.stack([frame.pixels(image) for frame, image in zip(frames, images, strict=True)])
-        with exact_convolutions():
-            features = self.features(pixels.to(self.device))
-        return [
-            self.view(image, frame, [feature[i : i + 1] for feature in features])
-            for i, (image, frame) in enumerate(zip(images, frames, strict=True))
-        ]
-
     def view(self, image: Image, frame: Frame, features: Sequence[Tensor]) -> PromptedView:
-        """The view of one encoded image."""
         return PromptedView(self, image, frame, features)
+
+    def features_of(self, view: PromptedView) -> Sequence[Tensor]:
+        return view.features
 
     def prediction(self, frame: Frame, low: Tensor, scores: Tensor) -> Prediction:
         """Logits and predicted IoUs as what a task sees."""
         return SamPrediction(frame, low, scores)
 
-    def encoding(self) -> torch.autocast:
+    def precision(self) -> torch.autocast:
         """Within it matrix products and convolutions are of the dtype that the options say."""
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not torch.float32)
 
@@ -124,10 +83,8 @@ class PromptedView:
         self.model, self.image, self.frame, self.features = model, image, frame, features
 
     def crops(self, boxes: Sequence[tuple[int, int, int, int]]) -> Iterator[PromptedView]:
-        """As :class:`sambench.types.View` says, as many encoded at once as the model encodes images."""
-        for start in range(0, len(boxes), self.model.encode_batch):
-            part = boxes[start : start + self.model.encode_batch]
-            yield from self.model.encode([np.ascontiguousarray(self.image[y0:y1, x0:x1]) for x0, y0, x1, y1 in part])
+        """As :class:`sambench.types.View` says."""
+        return self.model.crops(self.image, boxes)
 
     @torch.inference_mode()
     def predict(self, prompts: Prompts, *, multimask: bool) -> Prediction:
@@ -164,12 +121,14 @@ class SquareSamModel(PromptedModel):
     them.
     """
 
+    parts: ClassVar[tuple[str, ...]] = ("fine", "middle", "coarse")
+
     def __init__(
         self,
         network: Any,
         wanted: Input,
         found: Found,
-        options: SamFamilyOptions,
+        options: EncoderOptions,
         device: str,
         encode_batch: int,
     ) -> None:
@@ -186,7 +145,7 @@ class SquareSamModel(PromptedModel):
         return SquareFrame(size, self.wanted)
 
     def features(self, pixels: Tensor) -> Sequence[Tensor]:
-        with self.encoding():
+        with self.precision():
             fine, middle, coarse = self.maps(pixels)
         return self.decoder_features(fine.float(), middle.float(), coarse.float())
 

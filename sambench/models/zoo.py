@@ -45,7 +45,7 @@ GPU_BATCH = 8
 class Located:
     """A model found but not loaded. ``name``: for directories and tables. ``options``: complete, of the adapter's
     options class. ``trained_on``: as in :class:`sambench.types.Model`. ``adapter``: the module that loads it, empty for
-    a model of the user's own."""
+    a model of the user's own. ``capabilities``: None where only the loaded model knows them."""
 
     reference: str
     name: str
@@ -55,6 +55,7 @@ class Located:
     uses_torch: bool
     weights_path: str = ""
     adapter: str = ""
+    capabilities: frozenset[str] | None = None
 
     def encode_batch(self, device: str) -> int:
         """Images encoded at once unless ``--batch-size`` says otherwise."""
@@ -124,6 +125,7 @@ def _found(reference: str, found: Found, built: Any, card: ModelCard) -> Located
         card.uses_torch,
         found.path,
         card.adapter,
+        frozenset(ZOO.get(found.name, card).capabilities),
     )
 
 
@@ -139,7 +141,8 @@ def _recognised(reference: str) -> ModelCard:
     """The card whose adapter knows the weights; those of the first card of its family where they are in no list."""
     from sambench.models import checkpoints
 
-    source = checkpoints.find(reference)
+    found = checkpoints.find(reference)
+    source = checkpoints.OpenSource(found.path, found.files, found.hub)
     for module in dict.fromkeys(card.adapter for card in ZOO.values()):
         recognise = getattr(adapter(module), "recognise", None)
         name = None if recognise is None else recognise(source)

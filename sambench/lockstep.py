@@ -1,0 +1,196 @@
+"""Several calls that prompt views of one model, side by side, their prompts decoded together.
+
+Each call runs on a thread of its own. One that asks something of its view waits until every other call has asked too or
+has ended; then all that was asked is answered, in the order of the calls, and all go on. So which prompts share a batch
+of the decoder follows from what the calls ask, never from which of them is faster, and the model works on one thread
+only. What is done with a prediction (masks, feedback) is done by the call that asked, beside the others.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+
+from sambench.types import DecodesTogether, Prediction, Prompts, View
+
+LINGER = 2.0
+"""Seconds that an interrupt waits for the calls to come to their next question, at which they end."""
+
+Answer = TypeVar("Answer")
+
+
+def measure_together(
+    calls: Sequence[Callable[[View], Answer]], views: Sequence[View], model: DecodesTogether
+) -> list[Answer | Exception]:
+    """What each call answers to the view at its place, or the exception that it ended with, which ends it alone.
+
+    ``views``: of ``model``, as it made them. What a call gets offers all that such a view does. It is asked one thing
+    at a time and not after its call has ended, or RuntimeError is raised. Encoding crops and what crops are asked waits
+    for the other calls as all else does. What ends a call and is no Exception is raised here, once all have ended. An
+    interrupt of this thread ends each call at its next question.
+    """
+    meeting = _Meeting(len(calls))
+    ended: dict[int, Answer | BaseException] = {}
+
+    def attend(slot: int) -> None:
+        try:
+            ended[slot] = calls[slot](_AskingView(views[slot], partial(meeting.ask, slot)))
+        except BaseException as error:
+            ended[slot] = error
+        finally:
+            meeting.leave(slot)
+
+    # Daemons: one that hangs does not keep an interrupted process from ending.
+    threads = [threading.Thread(target=attend, args=(slot,), daemon=True) for slot in range(len(calls))]
+    try:
+        for thread in threads:
+            thread.start()
+        while asked := meeting.questions():
+            _answer(asked, model)
+    except BaseException:
+        meeting.break_up()
+        raise
+    for thread in threads:
+        thread.join()
+    results: list[Answer | Exception] = []
+    for slot in range(len(calls)):
+        result = ended[slot]
+        if isinstance(result, BaseException) and not isinstance(result, Exception):
+            raise result
+        results.append(result)
+    return results
+
+
+@dataclass(frozen=True, eq=False)
+class _Decoding:
+    """A question that is answered with those of other calls."""
+
+    view: View
+    prompts: Prompts
+    multimask: bool
+
+    def alone(self) -> Prediction:
+        return self.view.predict(self.prompts, multimask=self.multimask)
+
+
+_Question = _Decoding | Callable[[], Any]
+_Asked = tuple[_Question, Future[Any]]
+
+
+class _BrokenUp(BaseException):
+    """Nobody will answer any more. Not an Exception: a call must not go on as if one sample had failed."""
+
+
+class _Meeting:
+    """Where calls, by slot, put their questions and wait for the answers."""
+
+    def __init__(self, slots: int) -> None:
+        self._changed = threading.Condition()
+        self._present = set(range(slots))
+        self._busy = set(range(slots))
+        self._asked: dict[int, _Asked] = {}
+        self._answers: dict[int, Future[Any]] = {}
+        self._over = False
+
+    def ask(self, slot: int, question: _Question) -> Any:
+        """The answer, after a while. By the thread of a call."""
+        answer: Future[Any] = Future()
+        with self._changed:
+            if self._over:
+                raise _BrokenUp
+            if slot not in self._busy:
+                raise RuntimeError("a view was asked two things at once, or after its call had ended")
+            self._busy.remove(slot)
+            self._asked[slot] = question, answer
+            self._answers[slot] = answer
+            self._changed.notify()
+        return answer.result()
+
+    def leave(self, slot: int) -> None:
+        """The call has ended."""
+        with self._changed:
+            self._busy.discard(slot)
+            self._present.remove(slot)
+            self._changed.notify()
+
+    def questions(self) -> list[_Asked]:
+        """What all who are still here ask, by slot, once each has asked something; nothing, once all have left."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._busy)
+            asked = [self._asked[slot] for slot in sorted(self._asked)]
+            self._busy.update(self._asked)
+            self._asked.clear()
+            return asked
+
+    def break_up(self) -> None:
+        """Ends all calls at their questions, and waits for them, but not for long."""
+        with self._changed:
+            self._over = True
+            for answer in self._answers.values():
+                if not answer.done():
+                    answer.set_exception(_BrokenUp())
+            self._changed.wait_for(lambda: not self._present, LINGER)
+
+
+def _answer(asked: Sequence[_Asked], model: DecodesTogether) -> None:
+    """First prompts for three candidates, then those for one, then everything else; by slot in each."""
+    for multimask in (True, False):
+        prompted = [(q, answer) for q, answer in asked if isinstance(q, _Decoding) and q.multimask == multimask]
+        if prompted:
+            _decode([question for question, _ in prompted], [answer for _, answer in prompted], model)
+    for question, answer in asked:
+        if not isinstance(question, _Decoding):
+            _settle(question, answer)
+
+
+def _decode(questions: Sequence[_Decoding], answers: Sequence[Future[Any]], model: DecodesTogether) -> None:
+    """All of them together, all with the same number of candidates. If that fails each is tried alone, and only the
+    call whose prompts are at fault gets the exception."""
+    predictions: Sequence[Prediction] | None = None
+    with suppress(Exception):
+        views, prompts = [one.view for one in questions], [one.prompts for one in questions]
+        predictions = model.predict_together(views, prompts, multimask=questions[0].multimask)
+    if predictions is None:
+        for question, answer in zip(questions, answers, strict=True):
+            _settle(question.alone, answer)
+    else:
+        for answer, prediction in zip(answers, predictions, strict=True):
+            answer.set_result(prediction)
+
+
+def _settle(question: Callable[[], Any], answer: Future[Any]) -> None:
+    try:
+        result = question()
+    except Exception as error:
+        answer.set_exception(error)
+    else:
+        answer.set_result(result)
+
+
+class _AskingView:
+    """A view all of whose work is done at meetings."""
+
+    def __init__(self, view: View, ask: Callable[[_Question], Any]) -> None:
+        self._view, self._ask = view, ask
+
+    def predict(self, prompts: Prompts, *, multimask: bool) -> Prediction:
+        prediction: Prediction = self._ask(_Decoding(self._view, prompts, bool(multimask)))
+        return prediction
+
+    def __getattr__(self, name: str) -> Any:
+        offered = getattr(self._view, name)
+        if name == "crops":
+            return self._crops
+        if callable(offered):
+            return lambda *args, **kwargs: self._ask(partial(offered, *args, **kwargs))
+        return offered
+
+    def _crops(self, boxes: Sequence[tuple[int, int, int, int]]) -> Iterator[_AskingView]:
+        crops = self._ask(partial(self._view.crops, boxes))  # type: ignore[attr-defined]
+        while (crop := self._ask(partial(next, crops, None))) is not None:
+            yield _AskingView(crop, self._ask)
