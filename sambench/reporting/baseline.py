@@ -6,7 +6,7 @@ Only what is alike is compared: runs of one task version with one signature, com
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -205,6 +205,13 @@ def _pair(delta: float, oracle_delta: float | None, unit: str, marks: str) -> li
 def not_compared(compared: Iterable[Against]) -> list[str]:
     """A line for each model and dataset that is left out, with the reason. Not escaped."""
     return [f"not compared: {one.row.name} on {label}: {why}" for one in compared for label, why in one.not_compared]
+
+
+def alike(board: Leaderboard) -> Iterator[list[Row]]:
+    """The rows of each signature, where a mean over the columns is one over datasets."""
+    if board.headlines and (board.averaged or len(board.columns) == 1):
+        for signature in board.footnotes():
+            yield [row for row in board.rows if row.signature == signature]
 
 
 def click_curves(rows: Iterable[Row]) -> list[ClickCurve]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,7 +149,7 @@ def write(comparison: Comparison, out: Path) -> Path:
         raise UsageError(f"{output_error(out, error)}; choose another --out") from error
     files = {
         "comparison.csv": data.csv_text(_COLUMNS, _rows((*comparison.differences, *comparison.macros))),
-        "comparison.json": json.dumps(as_json(comparison), indent=1, ensure_ascii=False, allow_nan=False) + "\n",
+        "comparison.json": data.json_text(as_json(comparison)),
         "comparison.md": markdown_page(comparison),
     }
     for name, content in files.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -41,6 +42,11 @@ def csv_text(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     writer.writerow(header)
     writer.writerows([str(v).lower() if isinstance(v, bool) else v for v in row] for row in rows)
     return out.getvalue()
+
+
+def json_text(value: Any) -> str:
+    """JSON, undefined as null and never NaN."""
+    return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def leaderboard_csv(summaries: Iterable[RunSummary]) -> str:

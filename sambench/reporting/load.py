@@ -14,6 +14,9 @@ from sambench.reporting.text import one_line
 from sambench.types import Metric
 
 SCHEMA = 1
+ASIDE = "accuracy"
+"""Folder below an output folder for runs of ``sambench bench accuracy-of``: the same evaluation in several ways, for
+comparison. They are found where the folder itself or one below it is given, not from above."""
 SHORT_DIGEST = 8
 """Hexadecimal digits of the weights digest in names of rows; run directories show as many."""
 
@@ -120,7 +123,7 @@ def unsummarised(paths: Iterable[Path | str]) -> list[Path]:
 def _find(path: Path, name: str) -> list[Path]:
     if path.is_file():
         return [path] if path.name == name else []
-    return sorted(path.rglob(name))
+    return sorted(file for file in path.rglob(name) if ASIDE not in file.relative_to(path).parts)
 
 
 def _read(file: Path) -> RunSummary:

@@ -12,6 +12,7 @@ from sambench.reporting import text
 from sambench.reporting.baseline import Against, ClickCurve, Sized, families
 from sambench.reporting.svg import COLOURS, colour, draw, label, marker
 from sambench.reporting.tables import title
+from sambench.reporting.tradeoffs import Tradeoff
 
 _BETTER, _WORSE = COLOURS[0], COLOURS[1]
 _GREY = "#404040"
@@ -141,9 +142,54 @@ def parameters(sized: Sequence[Sized], metric: str, unit: str, over: str) -> byt
     return draw(6.4, 4.4, fill)
 
 
-def _ticks(counts: Sequence[int]) -> list[float]:
+def latency(tradeoff: Tradeoff, claim_ms: float, over: str) -> bytes:
+    """A metric against the median time from a click to its mask, on a logarithmic axis, with a line to the 95 %
+    quantile; a broken line at what the paper claims. ``over``: what the metric is a mean over."""
+    scale = 100 if tradeoff.unit == "fraction" else 1
+    points = tradeoff.points()
+
+    def fill(figure: Any, axes: Any) -> None:
+        for place, (name, value, took) in enumerate(points):
+            hue, y = colour(place), scale * value
+            axes.plot([took.p50, took.p95], [y, y], "-", color=hue, linewidth=1.5, solid_capstyle="butt")
+            axes.plot([took.p95], [y], "|", color=hue, markersize=6)
+            axes.plot([took.p50], [y], marker(place), color=hue, markersize=7, zorder=3)
+            axes.annotate(
+                label(name.partition("@")[0]),
+                (took.p50, y),
+                xytext=(0, 8),
+                textcoords="offset points",
+                ha="center",
+                fontsize=7,
+                color=_GREY,
+            )
+        axes.axvline(claim_ms, color=_GREY, linewidth=0.8, linestyle=(0, (4, 3)), zorder=0)
+        axes.annotate(
+            f"{claim_ms:g} ms",
+            (claim_ms, 1),
+            xycoords=("data", "axes fraction"),
+            xytext=(3, -9),
+            textcoords="offset points",
+            fontsize=7,
+            color=_GREY,
+        )
+        axes.set_xscale("log")
+        ticks = _ticks([claim_ms, *(max(t, 1e-3) for _, _, took in points for t in (took.p50, took.p95))])
+        axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        axes.set_xticks([], minor=True)
+        axes.set_xlim(0.8 * ticks[0], 1.25 * ticks[-1])
+        less = ", less is better" if tradeoff.lower_is_better else ""
+        axes.set(xlabel="ms from a click to its mask", ylabel=f"{label(tradeoff.heading)}, {over}{less}")
+        axes.margins(y=0.18)
+        axes.grid(alpha=0.25)
+        axes.set_title(label(tradeoff.setting.device_name), fontsize=9)
+
+    return draw(6.4, 4.4, fill)
+
+
+def _ticks(values: Sequence[float]) -> list[float]:
     """1, 2 and 5 times powers of ten, from below the least to above the largest."""
-    steps = [float(digit * 10**power) for power in range(16) for digit in (1, 2, 5)]
-    low = max((step for step in steps if step <= min(counts)), default=steps[0])
-    high = min((step for step in steps if step >= max(counts)), default=steps[-1])
+    steps = [float(f"{digit}e{power}") for power in range(-3, 16) for digit in (1, 2, 5)]
+    low = max((step for step in steps if step <= min(values)), default=steps[0])
+    high = min((step for step in steps if step >= max(values)), default=steps[-1])
     return [step for step in steps if low <= step <= high]

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from sambench.reporting import group_figures, markdown, model_figures, text
-from sambench.reporting.baseline import Against, by_parameters, click_curves, difference_table, not_compared
+from sambench.reporting import group_figures, markdown, model_figures, text, tradeoffs
+from sambench.reporting.baseline import Against, alike, by_parameters, click_curves, difference_table, not_compared
 from sambench.reporting.load import RunSummary
 from sambench.reporting.svg import label
-from sambench.reporting.tables import LEGEND, Leaderboard, Row, in_unit, title
+from sambench.reporting.tables import LEGEND, Leaderboard, in_unit, title
+from sambench.reporting.tradeoffs import CLAIM_MS, Tradeoff
 
 DELTAS_NOTE = (
     "Bars: the model minus the baseline, on each dataset on which both have a complete run of the same images (as in "
@@ -29,6 +30,11 @@ PARAMETERS_NOTE = (
     "Score by number of parameters (as in Fig. 13, right): a line through the models of a family, filled for the mask "
     "that the model ranks first, open for the oracle. Models without parameters, or whose number is not known, are "
     "left out."
+)
+LATENCY_NOTE = (
+    "Score by the time from one click to the best mask at the size of the image, after the image is encoded: the "
+    "median, with a line to the 95 % quantile. The broken line is at the 50 ms that Segment Anything (§3) names for a "
+    "browser on a CPU. Only models that were measured in the same setting are in one figure."
 )
 
 MOST_CURVES, MOST_BARS = 12, 7
@@ -71,6 +77,40 @@ def comparison_section(compared: Sequence[Against]) -> str:
     return "\n".join(filter(None, parts))
 
 
+def tradeoff_section(found: Sequence[Tradeoff]) -> list[str]:
+    """The tables of quality against latency, with a heading of the second level; nothing if there are none."""
+    if not found:
+        return []
+    parts = ["## Quality against latency\n", f"{tradeoffs.NOTE}\n"]
+    for one in found:
+        rows = [list(map(text.markdown, line)) for line in tradeoffs.lines(one)]
+        header = list(map(text.markdown, tradeoffs.header(one)))
+        parts += [
+            f"### {text.markdown(one.title)}\n",
+            f"Signature: {text.code(one.signature)}\n",
+            *([markdown.table(header, rows)] if rows else []),
+            "".join(f"- {text.markdown(note)}\n" for note in tradeoffs.notes(one)),
+        ]
+    return parts
+
+
+def tradeoff_pictures(found: Sequence[Tradeoff]) -> list[Picture]:
+    """Quality against latency, where there are two models or more to show."""
+    several = [one for one in found if len(one.points()) > 1]
+    return [
+        Picture(
+            f"figures/latency_{number}.svg",
+            f"{one.title}, {one.signature}",
+            LATENCY_NOTE,
+            model_figures.latency(one, CLAIM_MS, _over(one.board)),
+            one.board.task,
+            one.board.task_version,
+            models=tuple(name for name, _, _ in one.points()),
+        )
+        for number, one in enumerate(several, 1)
+    ]
+
+
 def comparison_pictures(boards: Sequence[Leaderboard], compared: Sequence[Against]) -> list[Picture]:
     """Differences from the baseline, IoU by clicks, scores by parameters, and AP or AR by size and frequency, each
     where there are two models or more to show."""
@@ -87,8 +127,8 @@ def comparison_pictures(boards: Sequence[Leaderboard], compared: Sequence[Agains
         )
         for number, one in enumerate(shown, 1)
     ]
-    alike = [(board, rows) for board in boards for rows in _alike(board)]
-    curves = [(board, rows[0], click_curves(rows)) for board, rows in alike]
+    together = [(board, rows) for board in boards for rows in alike(board)]
+    curves = [(board, rows[0], click_curves(rows)) for board, rows in together]
     pictures += [
         Picture(
             f"figures/clicks_{number}.svg",
@@ -100,7 +140,7 @@ def comparison_pictures(boards: Sequence[Leaderboard], compared: Sequence[Agains
         )
         for number, (board, row, several) in enumerate([one for one in curves if len(one[2]) > 1], 1)
     ]
-    sized = [(board, rows[0], by_parameters(rows, board.headlines[0])) for board, rows in alike]
+    sized = [(board, rows[0], by_parameters(rows, board.headlines[0])) for board, rows in together]
     pictures += [
         Picture(
             f"figures/parameters_{number}.svg",
@@ -140,13 +180,6 @@ def _grouped(boards: Sequence[Leaderboard]) -> Iterator[tuple[Leaderboard, str, 
                 runs = [run for run in complete if group_figures.grouped(run, board.headlines[0])]
                 if len(runs) > 1:
                     yield board, name, runs
-
-
-def _alike(board: Leaderboard) -> Iterator[list[Row]]:
-    """The rows of each signature, where a mean over the columns is one over datasets."""
-    if board.headlines and (board.averaged or len(board.columns) == 1):
-        for signature in board.footnotes():
-            yield [row for row in board.rows if row.signature == signature]
 
 
 def _over(board: Leaderboard) -> str:

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 
 from sambench.errors import UsageError
 from sambench.files import output_error, write_atomic
-from sambench.reporting import data, figures, latex, markdown, site, text
+from sambench.reporting import data, figures, latex, markdown, site, text, tradeoffs
 from sambench.reporting.baseline import by_baseline, compare
 from sambench.reporting.cuts import Cut, cuts, metrics_by_clicks
+from sambench.reporting.latencies import load_latencies
 from sambench.reporting.load import Metrics, RunSummary, load_summaries, unsummarised
-from sambench.reporting.model_pages import Picture, comparison_pictures, comparison_section
+from sambench.reporting.model_pages import (
+    Picture,
+    comparison_pictures,
+    comparison_section,
+    tradeoff_pictures,
+    tradeoff_section,
+)
 from sambench.reporting.reference import Published, beside, paper_names
 from sambench.reporting.tables import LEGEND, in_unit, leaderboards, marks, title, unit_of
 from sambench.types import Metric
@@ -38,7 +44,8 @@ def write_report(run_paths: Iterable[Path | str], out: Path, baseline: str = "")
     """Reads the runs at and under ``run_paths`` and writes, each file whole or not at all, into ``out``: ``report.md``,
     ``leaderboard.csv``, ``leaderboard.json``, ``leaderboard.tex``, ``breakdowns.csv`` and ``published.csv``,
     ``figures/*.svg`` of runs that have curves and of models beside each other, with a ``baseline`` (as
-    :func:`baseline.compare` takes it) ``deltas.csv``, and the site: ``index.html`` and the folders that it links to.
+    :func:`baseline.compare` takes it) ``deltas.csv``, where latencies of the models were measured ``latency.csv`` and
+    ``latency.json``, and the site: ``index.html`` and the folders that it links to.
 
     Answers the path of ``report.md``. The same runs give the same bytes. Raises UsageError (no usable run, no run of
     the baseline, a broken gallery, ``out`` cannot be made) and OutputError (it cannot be written).
@@ -47,17 +54,19 @@ def write_report(run_paths: Iterable[Path | str], out: Path, baseline: str = "")
     runs = load_summaries(paths)
     boards = leaderboards(runs)
     compared = compare(boards, baseline) if baseline else []
+    traded = tradeoffs.tradeoffs(boards, load_latencies(paths, runs))
     joined = _join(runs)
     published_rows = (
         (task, ours, p.dataset, p.model, p.variant, p.metric, p.value, p.table, p.provenance)
         for task, ours, p in joined
     )
-    pictures = [*comparison_pictures(boards, compared), *_curves(runs, joined)]
+    pictures = [*comparison_pictures(boards, compared), *tradeoff_pictures(traded), *_curves(runs, joined)]
     left_out = unsummarised(paths)
     page = [
         "# sambench report\n",
         *map(markdown.leaderboard, boards),
         *map(comparison_section, by_baseline(compared)),
+        *tradeoff_section(traded),
         *_figures_section(pictures),
         *([_published_section(joined)] if joined else []),
         *_unsummarised_section(left_out),
@@ -66,19 +75,28 @@ def write_report(run_paths: Iterable[Path | str], out: Path, baseline: str = "")
     ]
     files = {
         "leaderboard.csv": data.leaderboard_csv(runs),
-        "leaderboard.json": json.dumps(data.leaderboard_json(boards), indent=1, ensure_ascii=False, allow_nan=False)
-        + "\n",
+        "leaderboard.json": data.json_text(data.leaderboard_json(boards)),
         "leaderboard.tex": latex.leaderboards(boards),
         "breakdowns.csv": data.breakdowns_csv(runs),
         **({"deltas.csv": data.deltas_csv(compared)} if baseline else {}),
+        **_latency_files(traded),
         "published.csv": data.csv_text(PUBLISHED_COLUMNS, published_rows),
         "report.md": "\n".join(page),
     }
     # JSON may have carried half of a surrogate pair into a name, which UTF-8 cannot hold.
     texts = ((name, content.encode("utf-8", "backslashreplace")) for name, content in files.items())
-    pages = site.files(site.Content(runs, boards, compared, pictures, joined, left_out, out))
+    pages = site.files(site.Content(runs, boards, compared, traded, pictures, joined, left_out, out))
     _write_all(out, itertools.chain(((p.file, p.svg) for p in pictures), texts, pages))
     return out / "report.md"
+
+
+def _latency_files(traded: Sequence[tradeoffs.Tradeoff]) -> dict[str, str]:
+    if not traded:
+        return {}
+    return {
+        "latency.csv": data.csv_text(tradeoffs.COLUMNS, tradeoffs.csv_rows(traded)),
+        "latency.json": data.json_text(tradeoffs.as_json(traded)),
+    }
 
 
 def _write_all(out: Path, files: Iterable[tuple[str, bytes]]) -> None:

@@ -9,7 +9,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sambench.reporting import site_links, site_views, templates, text
+from sambench.reporting import site_links, site_views, templates, text, tradeoffs
 from sambench.reporting.baseline import Against, by_baseline, difference_table, not_compared
 from sambench.reporting.cuts import cuts
 from sambench.reporting.load import RunSummary
@@ -19,6 +19,7 @@ from sambench.reporting.site_charts import charts
 from sambench.reporting.site_gallery import gallery
 from sambench.reporting.site_views import BoardView
 from sambench.reporting.tables import LEGEND, Leaderboard, Row, average, cell, marks, title, unit_of
+from sambench.reporting.tradeoffs import Tradeoff
 
 if TYPE_CHECKING:
     from sambench.run import Failure
@@ -41,6 +42,7 @@ class Content:
     runs: Sequence[RunSummary]
     boards: Sequence[Leaderboard]
     compared: Sequence[Against]
+    tradeoffs: Sequence[Tradeoff]
     pictures: Sequence[Picture]
     joined: Joined
     unsummarised: Sequence[Path]
@@ -99,6 +101,17 @@ def _overview(views: Sequence[BoardView], content: Content) -> bytes:
                 for one in by_baseline(content.compared)
                 if (one[0].task, one[0].task_version) == (board.task, board.task_version)
             ],
+            "tradeoffs": [
+                {
+                    "one": one,
+                    "setting": str(one.setting),
+                    "header": tradeoffs.header(one),
+                    "lines": list(zip((row for row, _ in one.rows), tradeoffs.lines(one), strict=True)),
+                    "notes": tradeoffs.notes(one),
+                }
+                for one in content.tradeoffs
+                if one.board is board
+            ],
             "pictures": _by_note(p for p in content.pictures if (p.task, p.task_version) == _of(board)),
             "published": [(ours, p) for task, ours, p in content.joined if task == board.task],
         }
@@ -111,6 +124,7 @@ def _overview(views: Sequence[BoardView], content: Content) -> bytes:
         "",
         boards=boards,
         finished=site_views.finished,
+        tradeoff_note=tradeoffs.NOTE,
         zero_shot=site_views.zero_shot,
         n_runs=len(content.runs),
         incomplete=sum(not run.complete for run in content.runs),
