@@ -214,11 +214,11 @@ def whole_run_share(checkpoint: Path, dataset: str, root: Path, device: str, ima
             assignments=[f"model.weights={checkpoint}"],
         )
         triple = evaluate.make_plan(settings).triples[0]
-        path, summary = evaluate.evaluate(triple, show)
+        ((_, path, summary),) = evaluate.evaluate([triple], show)
         timings = json.loads((path / "manifest.json").read_text())["timings"]
     # Reading files runs beside the rest: what it costs is the time that was waited for it.
     inside = timings["encode"] + timings["decode"]
-    outside = sum(timings[stage] for stage in ("masks", "measure", "wait", "write"))
+    outside = sum(timings.get(stage, 0.0) for stage in ("postprocess", "metric", "wait"))
     results = {
         "images": summary["n_scored"],
         "masks": summary["n_masks"],

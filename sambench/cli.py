@@ -15,12 +15,12 @@ import click
 
 import sambench
 from sambench.errors import SambenchError, UsageError
+from sambench.stopping import INTERRUPTED
 
 if TYPE_CHECKING:
     from sambench.evaluate import Missing, Settings
     from sambench.gallery import Absent
 
-INTERRUPTED = 130
 SUBSETS = "paper|full|N|file:PATH"
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -41,7 +41,10 @@ def main() -> None:
         code = error.exit_code
     except (KeyboardInterrupt, click.exceptions.Abort):
         click.echo("interrupted: what was finished is on disk; the same command goes on from there", err=True)
-        code = INTERRUPTED
+        # At once: threads that still read from a file system that does not answer would be waited for.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(INTERRUPTED)
     except BrokenPipeError:
         sys.stderr.close()
         code = 1
@@ -138,9 +141,21 @@ def cli() -> None:
 @flag(
     "--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]), help="Where models run."
 )
-@flag("--batch-size", type=click.IntRange(1), help="Images encoded at once. Default: by device.")
-@flag("--workers", type=click.IntRange(1), help="Worker processes. Default: by model and device.")
+@flag("--batch-size", type=click.IntRange(1), help="Images encoded at once. Default: 1 on a CPU, what fits on a GPU.")
+@flag("--workers", type=click.IntRange(1), help="Workers. Default: by model and device; on a cluster all it has.")
 @flag("--threads", type=click.IntRange(1), help="Threads each worker computes with. Default: by model and device.")
+@flag("--backend", default="local", show_default=True, type=click.Choice(["local", "ray"]), help="Where workers are.")
+@flag("--ray-address", default="", metavar="HOST:PORT", help="Ray cluster. Default: RAY_ADDRESS, or one made here.")
+@flag("--shard", metavar="I/N", help="Only part I of N of each run, for job arrays; `sambench merge` joins them.")
+@flag("--encodings", type=Path, metavar="DIR", help="Keep the encodings of images there, and use those that are.")
+@flag("--encodings-size", default="50GB", show_default=True, help="How large that folder may become.")
+@flag(
+    "--encodings-dtype",
+    default="float32",
+    show_default=True,
+    type=click.Choice(["float32", "float16"]),
+    help="Precision of encodings; float16 rounds them, also where they are not kept.",
+)
 @flag("--seed", type=int, default=0, show_default=True, help="Seed of random prompts and bootstraps.")
 @flag("--fresh", is_flag=True, help="Throw away what a run already has, and start again.")
 @flag(
@@ -150,15 +165,40 @@ def cli() -> None:
     metavar="OWNER.KEY=A,B",
     help="As --set, with a run for each value, in an output folder of its own. Repeatable: every combination.",
 )
+@flag("--profile", is_flag=True, help="Also write files/trace.json of each run: when what was done, for Perfetto.")
+@flag("--log-json", type=Path, metavar="FILE", help="Append progress to a file as JSON lines, to watch it elsewhere.")
 @flag("--dry-run", is_flag=True, help="Say what would be evaluated, and stop.")
 @flag("--json", "as_json", is_flag=True, help="Summaries as JSON on stdout instead of a table.")
-def run(dry_run: bool, as_json: bool, sweeps: Sequence[str], **arguments: Any) -> int:
-    """Evaluate models on datasets. Repeating the command goes on where it stopped."""
+def run(
+    dry_run: bool,
+    as_json: bool,
+    sweeps: Sequence[str],
+    ray_address: str,
+    shard: str | None,
+    encodings: Path | None,
+    encodings_size: str,
+    log_json: Path | None,
+    **arguments: Any,
+) -> int:
+    """Evaluate models on datasets. Repeating the command goes on where it stopped. Ctrl-C, or SIGTERM, finishes what is
+    in hand; a second one stops at once."""
     from sambench import evaluate
-    from sambench.progress import RunProgress
+    from sambench.encodings import EncodingCache, EncodingsSpec, parse_size
+    from sambench.progress import Reporter
+    from sambench.stopping import stoppable
     from sambench.sweep import variants
 
-    settings = _settings(**arguments)
+    kept = None
+    if encodings is not None:
+        kept = EncodingsSpec(encodings.absolute(), parse_size(encodings_size), arguments["encodings_dtype"])
+    settings = replace(_settings(**arguments), encodings=kept, shard=_shard(shard))
+    if dry_run:
+        # Neither a cluster nor a GPU's memory is asked: where runs would lie does not depend on them.
+        settings = replace(settings, backend="local", batch_size=settings.batch_size or int(settings.shard is None))
+    elif settings.backend == "ray":
+        from sambench import distributed
+
+        distributed.connect(ray_address)
     plans = [
         evaluate.make_plan(
             replace(
@@ -172,19 +212,31 @@ def run(dry_run: bool, as_json: bool, sweeps: Sequence[str], **arguments: Any) -
     triples = [triple for plan in plans for triple in plan.triples]
     if dry_run:
         for triple in triples:
-            path = evaluate.specification(triple).directory(triple.settings.out)
-            click.echo(f"{triple.title}: {len(triple.index)} images, {triple.n_masks} masks -> {path}")
+            spec = evaluate.specification(triple)
+            path, part = spec.directory(evaluate.out_of(triple.settings)), ""
+            if settings.shard is not None:
+                part = (
+                    f" ({len(evaluate.part_of(triple.index, settings.shard, spec.encode_batch))} of them in this shard)"
+                )
+            click.echo(f"{triple.title}: {len(triple.index)} images{part}, {triple.n_masks} masks -> {path}")
         _echo_missing(plans[0].missing)
+        _echo_skipped(plans[0].skipped)
         return 0
+    if kept is not None:
+        EncodingCache.check(kept)
     if not arguments["models"]:
         click.echo(f"no --model given: evaluating the embedded {settings.models[0]}", err=True)
-    paths, complete = [], True
-    for triple in triples:
-        path, summary = evaluate.evaluate(triple, RunProgress)
-        paths.append(path)
-        if not summary["complete"]:
-            complete = False
-            _explain_incomplete(path, summary, settings)
+    by_place, complete = {}, True
+    with stoppable() as stop:
+        for triple, path, summary in evaluate.evaluate(triples, Reporter(log_json), stop):
+            by_place[id(triple)] = path
+            if not summary["complete"]:
+                complete = False
+                _explain_incomplete(path, summary, settings)
+    paths = [by_place[id(triple)] for triple in triples]
+    if settings.shard is not None:
+        _echo_shard(paths, settings)
+        return 0 if complete else 1
     baseline = f"{(m := triples[0].model).name}@{m.weights_digest[:8]}" if len(settings.models) > 1 else ""
     report_path = _write_report(paths, settings.out / "report", baseline)
     if as_json:
@@ -193,8 +245,51 @@ def run(dry_run: bool, as_json: bool, sweeps: Sequence[str], **arguments: Any) -
         _echo_table(paths, baseline)
         _echo_macro_means(settings.datasets, paths)
         _echo_missing(plans[0].missing)
+        _echo_skipped(plans[0].skipped)
         click.echo(f"\nreport: {report_path.with_name('index.html')}, {report_path}")
     return 0 if complete else 1
+
+
+def _shard(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    i, _, n = text.partition("/")
+    if not (i.isdecimal() and n.isdecimal() and 1 <= int(i) <= int(n)):
+        raise UsageError(f"--shard {text}: write it as I/N, from 1/N to N/N")
+    return int(i), int(n)
+
+
+def _echo_shard(paths: Sequence[Path], settings: Settings) -> None:
+    assert settings.shard is not None
+    i, n = settings.shard
+    for path in paths:
+        click.echo(f"shard {i} of {n}: {path}")
+    click.echo(f"when all {n} are there: sambench merge {settings.out}")
+
+
+@cli.command()
+@click.argument("out", type=click.Path(path_type=Path), default=Path("runs"))
+@plugins_flag
+@flag("--remove", is_flag=True, help="Remove the shards of what was merged.")
+@flag("--json", "as_json", is_flag=True, help="Summaries as JSON on stdout instead of a table.")
+def merge(out: Path, plugin_folders: Sequence[Path], remove: bool, as_json: bool) -> int:
+    """Join the shards (run --shard I/N) under OUT, the --out of the runs, to whole runs and report them. A run with
+    shards missing or unfinished is left as it is, and said."""
+    from sambench import merging, plugins
+
+    for folder in plugin_folders:
+        plugins.add_folder(folder)
+    merged, unfinished = merging.merge(out, remove=remove)
+    for line in unfinished:
+        click.echo(line, err=True)
+    if merged:
+        report_path = _write_report(merged, out / "report")
+        if as_json:
+            click.echo(json.dumps([json.loads((p / "summary.json").read_text("utf-8")) for p in merged], indent=1))
+        else:
+            _echo_table(merged)
+            click.echo(f"\nreport: {report_path.with_name('index.html')}, {report_path}")
+    return 1 if unfinished else 0
 
 
 @cli.command()
@@ -628,6 +723,101 @@ def check_model(name: str, assignments: Sequence[str], device: str, as_json: boo
     return 0 if all(r.passed for r in results) else 1
 
 
+@cli.group()
+def bench() -> None:
+    """Measure how fast a model answers, and what options that make it faster cost."""
+
+
+@bench.command("latency")
+@flag("--model", "-m", "models", multiple=True, required=True, metavar="M[,M]", help="Model, or several.")
+@flag("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]), help="Where it runs.")
+@flag("--image", type=click.Path(path_type=Path), help="Image file. Default: a scene of the demo.")
+@flag("--size", type=click.IntRange(16), default=1024, show_default=True, help="Its longer side is brought to this.")
+@flag("--repeats", type=click.IntRange(1), default=50, show_default=True, help="Prompts of each kind that are timed.")
+@flag("--images", type=click.IntRange(1), default=10, show_default=True, help="Encodings that are timed.")
+@flag("--warmup", type=click.IntRange(0), default=5, show_default=True, help="How many of each before those.")
+@flag("--threads", type=click.IntRange(1), help="Threads to compute with. Default: one on each processor.")
+@flag("--set", "assignments", multiple=True, metavar="model.KEY=VALUE", help="Option of the models. Repeatable.")
+@out_flag
+@flag("--json", "as_json", is_flag=True, help="As JSON on stdout instead of a table.")
+def bench_latency(
+    models: Sequence[str],
+    device: str,
+    image: Path | None,
+    size: int,
+    repeats: int,
+    images: int,
+    warmup: int,
+    threads: int | None,
+    assignments: Sequence[str],
+    out: Path,
+    as_json: bool,
+) -> int:
+    """Time encodings and single prompts on this machine. A report of OUT then shows quality against latency."""
+    from sambench import latency, plugins
+
+    found = latency.bench(
+        plugins.split_names(models),
+        latency.Plan(repeats, warmup, images),
+        out,
+        device=device,
+        image=image,
+        size=size,
+        threads=threads or 0,
+        assignments=assignments,
+        say=lambda line: click.echo(line, err=True),
+    )
+    if as_json:
+        click.echo(json.dumps([one.as_dict() for one in found], indent=1, ensure_ascii=False))
+    else:
+        click.echo(latency.console(found))
+        click.echo("\n" + "\n".join(f"latency: {one.file(out)}" for one in found))
+    return 0
+
+
+@bench.command("accuracy-of")
+@click.argument("changes", metavar="OWNER.KEY=VALUE...", nargs=-1, required=True)
+@flag("--task", "-t", "tasks", multiple=True, required=True, metavar="T[,T]|all", help="Task, or several.")
+@flag("--dataset", "-d", "datasets", multiple=True, required=True, metavar="D[,D]|all", help="As `sambench run` says.")
+@flag("--model", "-m", "models", multiple=True, required=True, metavar="M", help="The one model.")
+@data_flags
+@out_flag
+@flag("--limit", type=click.IntRange(1), help="Only the first N images.")
+@flag("--subset", default="paper", show_default=True, metavar=SUBSETS, help="Images that are evaluated.")
+@flag(
+    "--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]), help="Of the baseline."
+)
+@flag("--batch-size", type=click.IntRange(1), help="Of the baseline. Default: by device.")
+@flag("--workers", type=click.IntRange(1), help="Of the baseline. Default: by model and device.")
+@flag("--threads", type=click.IntRange(1), help="Of the baseline. Default: by model and device.")
+@flag("--seed", type=int, default=0, show_default=True, help="Seed of random prompts and bootstraps.")
+@flag("--fresh", is_flag=True, help="Throw away what the runs already have, and start again.")
+@flag("--json", "as_json", is_flag=True, help="As JSON on stdout instead of a table.")
+def bench_accuracy_of(changes: Sequence[str], as_json: bool, **arguments: Any) -> int:
+    """What options change in the metrics: a run without them, one with each, and their cases paired. Options are those
+    of --set (model.dtype=bfloat16) and the flags run.batch_size, run.threads, run.device and run.encodings_dtype of
+    `sambench run`. Runs that are there already are reused."""
+    from sambench import accuracy
+    from sambench.progress import Reporter
+    from sambench.reporting import effects
+    from sambench.stopping import stoppable
+
+    settings = _settings(**arguments)
+    plan = accuracy.make_plan(settings, changes)
+    with stoppable() as stop:
+        found, incomplete = accuracy.carry_out(plan, Reporter(), stop)
+    for path, summary in incomplete:
+        _explain_incomplete(path, summary, settings)
+    written = effects.write(plan.model, found, plan.folder)
+    if as_json:
+        click.echo(json.dumps(effects.as_json(plan.model, found), indent=1, ensure_ascii=False))
+    else:
+        click.echo(effects.console(plan.model, found))
+        _echo_missing(plan.missing)
+        click.echo(f"\neffects: {written}")
+    return 1 if incomplete else 0
+
+
 def _settings(
     tasks: Sequence[str],
     datasets: Sequence[str],
@@ -723,6 +913,13 @@ def _echo_missing(missing: Sequence[Missing]) -> None:
             click.echo(
                 f"  {card.name}: get it from {card.url}, put it at {where} (`sambench show dataset {card.name}`)"
             )
+
+
+def _echo_skipped(skipped: Sequence[str]) -> None:
+    if skipped:
+        click.echo("\nof all tasks, not evaluated:")
+        for line in skipped:
+            click.echo(f"  {line}")
 
 
 def _explain_incomplete(path: Path, summary: dict[str, Any], settings: Settings) -> None:

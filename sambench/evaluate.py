@@ -2,35 +2,54 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
-from dataclasses import asdict, dataclass, field
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, suppress
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import sambench
-from sambench import downloads, options, plugins, provenance, subsets
-from sambench.engine import Job, Progress, execute
+from sambench import downloads, options, plugins, provenance, subsets, trace
+from sambench.encodings import EncodingsSpec
+from sambench.engine import execute, fitting_batch
 from sambench.errors import SambenchError, UsageError
 from sambench.models import zoo
-from sambench.run import SCHEMA, RunDirectory, RunSpec, index_digest, now, read_json, records_digest
+from sambench.recording import Progress, Recorded
+from sambench.run import (
+    SCHEMA,
+    SHARDS,
+    RunDirectory,
+    RunSpec,
+    index_digest,
+    now,
+    read_json,
+    records_digest,
+    shard_name,
+)
 from sambench.types import Card, Context, Dataset, Metric, TakesInputs, Task
+from sambench.work import Job, TaskJob
+from sambench.worker import lacking
 
 ShowProgress = Callable[[str, int, int], AbstractContextManager[Progress]]
 """Called with title, images done before, images in all."""
 
-Work = Callable[[RunDirectory, Sequence[str], Progress], dict[str, float]]
-"""Evaluates the samples and writes their records; answers seconds by stage."""
+Work = Callable[[Sequence[RunDirectory], Sequence[Sequence[str]], Progress], Recorded]
+"""Evaluates what is to do for each directory and writes the records."""
 
 COLLECTIONS = {"sam23": "the 23 datasets of the paper", "ritm5": "the five sets of RITM", "all": "all real datasets"}
 SET_OWNERS = ("task", "dataset", "model")
+TRACE = "trace.json"
+"""The file of a run that `--profile` writes."""
 
 
 @dataclass(frozen=True)
 class Settings:
     """What the command line says, for all triples. Paths are as typed; ``batch_size``, ``workers`` and ``threads``
-    0 mean: by model and device."""
+    0 mean: by model and device. ``shard``: which of how many parts of every run, from 1; None for all of it.
+    ``encodings``: where encodings are kept; ``encodings_dtype``: to what each is rounded."""
 
     tasks: Sequence[str]
     datasets: Sequence[str]
@@ -48,6 +67,11 @@ class Settings:
     fresh: bool = False
     assignments: Sequence[str] = ()
     plugin_folders: Sequence[Path] = ()
+    shard: tuple[int, int] | None = None
+    encodings: EncodingsSpec | None = None
+    encodings_dtype: Literal["float32", "float16"] = "float32"
+    backend: str = "local"
+    profile: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,10 +112,12 @@ class Missing:
 
 @dataclass(frozen=True)
 class Plan:
-    """``missing``: members of a collection that are not on disk; the others are evaluated without them."""
+    """``missing``: members of a collection that are not on disk; the others are evaluated without them. ``skipped``:
+    tasks that ``all`` stands for and a model cannot do, a line each."""
 
     triples: Sequence[Triple] = ()
     missing: Sequence[Missing] = ()
+    skipped: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -117,26 +143,37 @@ class Triple:
 def make_plan(settings: Settings, models: Sequence[zoo.Located] | None = None) -> Plan:
     """Finds everything before anything is evaluated. Raises UsageError if something cannot be.
 
-    ``models``: given by who has found them already; else those of the settings.
+    ``models``: given by who has found them already; else those of the settings. Of the tasks that ``all`` stands for
+    those are left out that are not defined on a dataset, or that a model cannot do.
     """
     for folder in settings.plugin_folders:
         plugins.add_folder(folder)
     values = options.parse_assignments(settings.assignments, SET_OWNERS)
     tasks = []
-    for name in expand_tasks(settings.tasks):
+    for name, asked in expand_tasks(settings.tasks):
         plugin = plugins.load("tasks", name)
-        built = options.build(plugin.Options, values["task"], "task")
-        tasks.append((plugin(built), name, built))
-    triples: list[Triple] = []
-    missing: list[Missing] = []
-    wanted = [find_datasets(settings, task.name, values["dataset"]) for task, _, _ in tasks]
+        built = options.build(plugin.Options, _of_task(plugin, values["task"], asked), "task")
+        tasks.append((plugin(built), name, built, asked))
+    wanted = [find_datasets(settings, task.name, values["dataset"], asked=asked) for task, _, _, asked in tasks]
     if not any(found for found, _ in wanted):
-        raise UsageError(explain_missing([m for _, absent in wanted for m in absent]))
+        absent = [m for _, missing in wanted for m in missing]
+        if absent:
+            raise UsageError(explain_missing(absent))
+        raise UsageError(f"no task is defined on {', '.join(settings.datasets)}")
     if models is None:
         models = [zoo.locate(reference, values["model"]) for reference in settings.models]
-    for (task, reference, built), (found, absent) in zip(tasks, wanted, strict=True):
+    triples: list[Triple] = []
+    missing: list[Missing] = []
+    skipped: list[str] = []
+    for (task, reference, built, asked), (found, absent) in zip(tasks, wanted, strict=True):
         missing.extend(absent)
-        for one in found:
+        able = [m for m in models if asked or m.capabilities is None or not lacking(task, m.capabilities)]
+        skipped += [
+            f"{task.name}: {m.name} does not take {' and '.join(lacking(task, m.capabilities or frozenset()))}"
+            for m in models
+            if m not in able
+        ]
+        for one in found if able else ():
             dataset = one.open()
             entries, subset = subsets.draw(dataset.index(), settings.subset, one.card.name, one.split)
             if not entries:
@@ -146,20 +183,45 @@ def make_plan(settings: Settings, models: Sequence[zoo.Located] | None = None) -
             index, n_masks = [e.id for e in entries], sum(e.n_masks for e in entries)
             left_out = dict(getattr(dataset, "excluded", {}))
             triples += [
-                Triple(task, reference, built, one, m, settings, subset, index, n_masks, left_out) for m in models
+                Triple(task, reference, built, one, m, settings, subset, index, n_masks, left_out) for m in able
             ]
-    return Plan(triples, missing)
+    if not triples:
+        raise UsageError(f"nothing to run: {'; '.join(skipped)}")
+    return Plan(triples, missing, skipped)
 
 
-def expand_tasks(names: Sequence[str]) -> list[str]:
-    """``all`` to the names of all tasks."""
-    return [n for name in names for n in (plugins.names("tasks") if name == "all" else [name])]
+def expand_tasks(names: Sequence[str]) -> list[tuple[str, bool]]:
+    """Names of tasks and whether each was asked for by it; ``all`` stands for all others."""
+    found = {name: True for name in names if name != "all"}
+    if "all" in names:
+        found = {name: found.get(name, False) for name in dict.fromkeys([*found, *plugins.names("tasks")])}
+    return list(found.items())
 
 
-def find_datasets(settings: Settings, task: str | None, values: Mapping[str, str]) -> tuple[list[Found], list[Missing]]:
-    """The datasets that were asked for, and the members of collections that are not there. ``task`` None: for any.
+def _of_task(plugin: Any, values: Mapping[str, str], asked: bool) -> dict[str, str]:
+    """What ``--set task.KEY=`` says to a task: all of it; to one of ``all`` what it has an option for.
 
-    Raises UsageError for one that was named itself and is not there.
+    Raises UsageError if none of the tasks has.
+    """
+    if asked:
+        return dict(values)
+    known = {
+        name: {field.name for field in fields(plugins.load("tasks", name).Options)} for name in plugins.names("tasks")
+    }
+    for key in values:
+        if not any(key in names for names in known.values()):
+            near = options.did_you_mean(key, sorted(set().union(*known.values())))
+            raise UsageError(f"unknown option task.{key}: no task has it{near}")
+    return {key: value for key, value in values.items() if key in {field.name for field in fields(plugin.Options)}}
+
+
+def find_datasets(
+    settings: Settings, task: str | None, values: Mapping[str, str], *, asked: bool = True
+) -> tuple[list[Found], list[Missing]]:
+    """The datasets that were asked for, and the members of collections that are not there. ``task`` None: for any;
+    ``asked``: it was asked for by its name.
+
+    Raises UsageError for one that was named itself and is not there, or that such a task is not defined on.
     """
     found: list[Found] = []
     absent: list[Missing] = []
@@ -168,6 +230,8 @@ def find_datasets(settings: Settings, task: str | None, values: Mapping[str, str
         for name in members(request.name, task) if collection else [request.name]:
             plugin = plugins.load("datasets", name)
             if not collection and task is not None and task not in plugin.card.tasks:
+                if not asked:
+                    continue
                 raise UsageError(
                     f"task {task} is not defined on dataset {name} (it has: {', '.join(plugin.card.tasks)})"
                 )
@@ -244,9 +308,10 @@ def explain_missing(missing: Sequence[Missing]) -> str:
 
 
 def specification(triple: Triple) -> RunSpec:
-    """The frozen specification of a triple. Threads and device default to what a run that is already there has."""
+    """The frozen specification of a triple. Threads, device and batch size default to what a run that is already there
+    has: another machine may have other ones, and what the run began with keeps its sums the same."""
     settings, model = triple.settings, triple.model
-    device = device_for(model, settings.device)
+    device = device_for(model, settings.device, settings.backend)
     inputs = dict(triple.task.inputs) if isinstance(triple.task, TakesInputs) else {}
     spec = RunSpec(
         task=triple.task.name,
@@ -261,25 +326,43 @@ def specification(triple: Triple) -> RunSpec:
         weights_digest=model.weights_digest,
         model_options={k: v for k, v in options.as_dict(model.options).items() if k != "weights"},
         device=device,
-        threads=settings.threads or _threads(model, device),
-        encode_batch=settings.batch_size or model.encode_batch(device),
+        threads=settings.threads,
+        encode_batch=settings.batch_size,
         seed=settings.seed,
+        encodings=settings.encodings_dtype,
     )
-    manifest = spec.directory(settings.out) / "manifest.json"
-    if not settings.threads and not settings.fresh and manifest.is_file():
-        # Another machine may have another number of cores; what the run began with keeps its sums the same.
-        earlier = read_json(manifest)["spec"].get("threads", spec.threads)
-        spec = RunSpec(**{**asdict(spec), "threads": earlier})
-    return spec
+    manifest = spec.directory(out_of(settings)) / "manifest.json"
+    earlier = read_json(manifest)["spec"] if manifest.is_file() and not settings.fresh else {}
+    return replace(
+        spec,
+        threads=spec.threads or earlier.get("threads") or _threads(model, device),
+        encode_batch=spec.encode_batch or earlier.get("encode_batch") or _encode_batch(model, device, settings),
+    )
 
 
-def device_for(model: zoo.Located, asked: str) -> str:
-    """``cpu`` or ``cuda``. Raises UsageError if a GPU was asked for and there is none."""
+def out_of(settings: Settings) -> Path:
+    """The folder of the runs, for a shard one of its own."""
+    return settings.out / SHARDS / shard_name(*settings.shard) if settings.shard else settings.out
+
+
+def device_for(model: zoo.Located, asked: str, backend: str = "local") -> str:
+    """``cpu`` or ``cuda``, by what this machine or the cluster has.
+
+    Raises UsageError if a GPU was asked for and there is none.
+    """
     if not model.uses_torch:
         return "cpu"
     if asked not in ("auto", "cpu", "cuda"):
         raise UsageError(f"--device {asked}: it is auto, cpu or cuda")
     if asked == "cpu":
+        return "cpu"
+    if backend == "ray":
+        from sambench import distributed
+
+        if distributed.has_gpus():
+            return "cuda"
+        if asked == "cuda":
+            raise UsageError("--device cuda: no node of the Ray cluster has a GPU")
         return "cpu"
     import torch
 
@@ -290,16 +373,39 @@ def device_for(model: zoo.Located, asked: str) -> str:
     return "cpu"
 
 
-def evaluate(triple: Triple, progress: ShowProgress) -> tuple[Path, dict[str, Any]]:
-    """Runs a triple, or goes on with it, and answers its directory and its summary.
+def groups(triples: Sequence[Triple]) -> list[list[tuple[Triple, RunSpec]]]:
+    """Triples that look at the same images with the same model, so that each image needs to be encoded but once."""
+    found: dict[str, list[tuple[Triple, RunSpec]]] = {}
+    for triple in triples:
+        spec = specification(triple)
+        shared = {k: v for k, v in asdict(spec).items() if not k.startswith("task")}
+        where = [str(triple.found.root), triple.model.reference, triple.model.weights_path]
+        key = json.dumps([shared, where], sort_keys=True, default=str)
+        found.setdefault(key, []).append((triple, spec))
+    return list(found.values())
 
-    Raises SambenchError; KeyboardInterrupt passes through with everything finished so far on disk.
+
+def evaluate(
+    triples: Sequence[Triple], progress: ShowProgress, stop: threading.Event | None = None
+) -> Iterator[tuple[Triple, Path, dict[str, Any]]]:
+    """Runs triples, or goes on with them; each with its directory and its summary (of a shard: see :func:`carry_out`)
+    as soon as it is there. Tasks that can share encodings are run together.
+
+    Raises SambenchError, and KeyboardInterrupt if ``stop`` was set; everything finished by then is on disk.
     """
-    spec, settings = specification(triple), triple.settings
-    workers = settings.workers or _workers(triple.model, spec)
+    for group in groups(triples):
+        stop = stop or threading.Event()
+        yield from zip([t for t, _ in group], *zip(*_evaluate(group, progress, stop), strict=True), strict=True)
+
+
+def _evaluate(
+    group: Sequence[tuple[Triple, RunSpec]], progress: ShowProgress, stop: threading.Event
+) -> list[tuple[Path, dict[str, Any]]]:
+    triple, spec = group[0]
+    settings = triple.settings
+    workers = settings.workers or _workers(triple.model, spec, settings)
     job = Job(
-        task=triple.task_reference,
-        task_options=options.as_dict(triple.task_options),
+        tasks=tuple(TaskJob(one.task_reference, options.as_dict(one.task_options)) for one, _ in group),
         dataset=triple.found.reference,
         dataset_options=options.as_dict(triple.found.options),
         root=triple.found.root,
@@ -311,56 +417,124 @@ def evaluate(triple: Triple, progress: ShowProgress) -> tuple[Path, dict[str, An
         seed=spec.seed,
         label=spec.dataset,
         plugin_folders=tuple(str(f) for f in settings.plugin_folders),
-        helpers=max(1, processors() // workers),
+        helpers=max(1, processors() // workers) if settings.backend == "local" else max(1, spec.threads),
+        encodings=settings.encodings,
+        rounding=spec.encodings,
+        together=spec.device == "cuda",
+        profile=settings.profile,
     )
 
-    def work(directory: RunDirectory, todo: Sequence[str], bar: Progress) -> dict[str, float]:
-        return execute(job, directory, todo, workers, bar)
+    def work(directories: Sequence[RunDirectory], todo: Sequence[Sequence[str]], bar: Progress) -> Recorded:
+        return execute(job, directories, todo, workers, bar, stop, backend=settings.backend)
 
-    return carry_out(triple, spec, work, progress, workers)
+    done = carry_out(group, work, progress, workers)
+    if stop.is_set():
+        raise KeyboardInterrupt
+    return done
 
 
 def carry_out(
-    triple: Triple, spec: RunSpec, work: Work, progress: ShowProgress, workers: int = 1
-) -> tuple[Path, dict[str, Any]]:
-    """Opens the run directory, has ``work`` do what is left to do, and sums up. Answers directory and summary."""
-    settings = triple.settings
+    group: Sequence[tuple[Triple, RunSpec]], work: Work, progress: ShowProgress, workers: int = 1
+) -> list[tuple[Path, dict[str, Any]]]:
+    """Opens the run directories, has ``work`` do what is left to do, and sums up. Directories and summaries.
+
+    A shard has no summary but ``{"complete", "n_expected", "n_scored", "n_failed", "n_excluded", "n_pending"}`` of its
+    own samples: what it scored says nothing before it is merged with the others.
+    """
+    settings = group[0][0].settings
     session = {
         **provenance.facts(),
         "started": now(),
         "workers": workers,
+        "backend": settings.backend,
         "limit": settings.limit,
-        "data_root": str(triple.found.root),
-        "model": triple.model.reference,
-        "weights": triple.model.weights_path,
-        "task_source": plugins.source_digest(type(triple.task)),
-        "dataset_source": plugins.source_digest(triple.found.plugin),
+        "together": [spec.task for _, spec in group],
     }
-    expected = triple.index[: settings.limit]
-    with RunDirectory(spec.directory(settings.out), spec, triple.index, triple.task.schema) as directory:
-        directory.open(fresh=settings.fresh, session=session, info=information(triple))
-        todo = [id for id in expected if id not in directory.done]
-        retried = set(todo)
-        directory.set_errors([f for f in directory.errors() if f.id not in retried])
-        timings: dict[str, float] = {}
+    with ExitStack() as opened:
+        directories, expected, todo = [], [], []
+        for triple, spec in group:
+            at = spec.directory(out_of(triple.settings))
+            directory = opened.enter_context(RunDirectory(at, spec, triple.index, triple.task.schema))
+            facts = {
+                "data_root": str(triple.found.root),
+                "model": triple.model.reference,
+                "weights": triple.model.weights_path,
+                "task_source": plugins.source_digest(type(triple.task)),
+                "dataset_source": plugins.source_digest(triple.found.plugin),
+            }
+            directory.open(
+                fresh=settings.fresh, session=session | facts, info=information(triple), shard=settings.shard
+            )
+            directories.append(directory)
+            expected.append(part_of(triple.index[: settings.limit], settings.shard, spec.encode_batch))
+            todo.append([id for id in expected[-1] if id not in directory.done])
+            retried = set(todo[-1])
+            directory.set_errors([f for f in directory.errors() if f.id not in retried])
+        recorded = Recorded(len(group))
         status = "failed"
         try:
-            if todo:
-                with progress(triple.title, len(expected) - len(todo), len(expected)) as bar:
-                    timings = work(directory, todo, bar)
-            status = "complete" if len(directory.done) == len(triple.index) else "incomplete"
+            if any(todo):
+                total, left = sum(map(len, expected)), sum(map(len, todo))
+                with progress(title([triple for triple, _ in group]), total - left, total) as bar:
+                    recorded = work(directories, todo, bar)
+            status = "ended"
         except KeyboardInterrupt:
-            status = "incomplete"
+            status = "ended"
             raise
         finally:
-            if status == "failed":
-                # Something is being raised: say so on disk if that is still possible, but do not replace it.
-                with suppress(SambenchError):
-                    directory.finish(status, timings, None)
-            else:
-                summary = summarize(directory, triple.task, Context(spec.dataset, spec.seed))
-                directory.finish(status, timings, summary)
-        return directory.path, summary
+            summaries = [
+                _close(directory, triple, spec, ids, seconds, recorded, status)
+                for directory, (triple, spec), ids, seconds in zip(
+                    directories, group, expected, recorded.seconds, strict=True
+                )
+            ]
+        return [(d.path, summary) for d, summary in zip(directories, summaries, strict=True)]
+
+
+def _close(
+    directory: RunDirectory,
+    triple: Triple,
+    spec: RunSpec,
+    expected: Sequence[str],
+    seconds: Mapping[str, float],
+    recorded: Recorded,
+    status: str,
+) -> dict[str, Any]:
+    """Writes how a run ended. ``status``: ``ended``, or ``failed`` where something is being raised: that is said on
+    disk if it still can be, and not replaced."""
+    if status == "failed":
+        with suppress(SambenchError):
+            directory.finish(status, seconds, None)
+        return {}
+    if triple.settings.profile:
+        directory.add_file(TRACE, trace.chrome(recorded.spans))
+    summary = None
+    if triple.settings.shard is None:
+        complete = len(directory.done) == len(triple.index)
+        summary = summarize(directory, triple.task, Context(spec.dataset, spec.seed))
+    else:
+        complete = all(id in directory.done for id in expected)
+    directory.finish("complete" if complete else "incomplete", seconds, summary, recorded.notes)
+    if summary is not None:
+        return summary
+    return {"complete": complete, **counts(directory, len(expected))}
+
+
+def title(triples: Sequence[Triple]) -> str:
+    """What runs that are evaluated together are called while they are."""
+    tasks = list(dict.fromkeys(triple.task.name for triple in triples))
+    triple = triples[0]
+    shard = " · shard {} of {}".format(*triple.settings.shard) if triple.settings.shard else ""
+    return f"{', '.join(tasks)} · {triple.found.label} · {triple.model.name}{shard}"
+
+
+def part_of(ids: Sequence[str], shard: tuple[int, int] | None, encode_batch: int) -> Sequence[str]:
+    """The samples of shard i of n: contiguous, cut between encoder batches, every sample in exactly one shard."""
+    if shard is None:
+        return ids
+    i, n = shard
+    count = -(-len(ids) // encode_batch)
+    return ids[count * (i - 1) // n * encode_batch : count * i // n * encode_batch]
 
 
 def information(triple: Triple) -> dict[str, Any]:
@@ -388,7 +562,6 @@ def summarize(directory: RunDirectory, task: Task, context: Context) -> dict[str
     records = directory.records()
     scores = task.summarize(records, context)
     outcomes = list(directory.done.values())
-    failed = len(directory.errors())
     excluded: dict[str, int] = {}
     excluded_masks: dict[str, int] = {}
     for outcome in outcomes:
@@ -409,11 +582,7 @@ def summarize(directory: RunDirectory, task: Task, context: Context) -> dict[str
         "parameters": info["parameters"],
         "zero_shot": info["zero_shot"],
         "complete": len(outcomes) == len(directory.index),
-        "n_expected": len(directory.index),
-        "n_scored": sum(o.status == "scored" for o in outcomes),
-        "n_failed": failed,
-        "n_excluded": sum(excluded.values()),
-        "n_pending": len(directory.index) - len(outcomes) - failed,
+        **counts(directory, len(directory.index)),
         "n_masks": scores.n_masks,
         "excluded": excluded,
         "excluded_masks": excluded_masks,
@@ -432,6 +601,19 @@ def summarize(directory: RunDirectory, task: Task, context: Context) -> dict[str
     }
 
 
+def counts(directory: RunDirectory, expected: int) -> dict[str, int]:
+    """What became of the samples that are expected of a directory: scored, failed, excluded or pending."""
+    outcomes = directory.done.values()
+    scored, failed = sum(o.status == "scored" for o in outcomes), len(directory.errors())
+    return {
+        "n_expected": expected,
+        "n_scored": scored,
+        "n_failed": failed,
+        "n_excluded": len(outcomes) - scored,
+        "n_pending": expected - len(outcomes) - failed,
+    }
+
+
 def _jsonable(metrics: Mapping[str, Metric]) -> dict[str, Any]:
     return {name: asdict(metric) for name, metric in metrics.items()}
 
@@ -445,10 +627,29 @@ def _threads(model: zoo.Located, device: str) -> int:
     return processors() if model.uses_torch and device == "cpu" else 1
 
 
-def _workers(model: zoo.Located, spec: RunSpec) -> int:
-    """A model on a GPU gets a worker for each; one that computes on all cores gets one; the others a core each."""
+def _workers(model: zoo.Located, spec: RunSpec, settings: Settings) -> int:
+    """A model on a GPU gets a worker for each; one that computes on all cores gets one; the others a core each. On a
+    cluster as many as it has room for."""
+    if settings.backend == "ray":
+        from sambench import distributed
+
+        return distributed.capacity(spec.device, spec.threads)
     if spec.device == "cuda":
         import torch
 
         return max(torch.cuda.device_count(), 1)
     return 1 if spec.threads > 1 else processors()
+
+
+def _encode_batch(model: zoo.Located, device: str, settings: Settings) -> int:
+    """By model and device; on a GPU of this machine as many as fit. Not so where several machines have to agree."""
+    if device == "cuda" and model.adapter and settings.shard is None and settings.backend == "local":
+        key = (model.name, model.weights_digest, repr(model.options))
+        if key not in _fitting:
+            _fitting[key] = fitting_batch(model, device)
+        return _fitting[key]
+    return model.encode_batch(device)
+
+
+_fitting: dict[tuple[str, str, str], int] = {}
+"""What was found to fit, for the models of this process."""

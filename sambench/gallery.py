@@ -26,7 +26,7 @@ from sambench import drawing, masks, plugins, replay
 from sambench.cases import read_cases, unit_of
 from sambench.errors import DataError, UsageError
 from sambench.files import output_error, write_atomic, write_json
-from sambench.kept import kept_files, open_dataset
+from sambench.kept import kept_files
 from sambench.metrics.iou import iou
 from sambench.prompts import Click
 from sambench.queries import Asking
@@ -207,7 +207,7 @@ def _draw_kept(
     run: RunSummary, keys: Sequence[_Key], asking: Asking | None, data_root: Path | None, models: Sequence[str]
 ) -> Iterator[tuple[_Key, _Drawn]]:
     """What the task keeps of whole images: answers to phrases, or without an ``asking`` edge maps."""
-    dataset, _ = open_dataset(run.path, data_root)
+    dataset, _ = replay.open_dataset(run.path, data_root)
     images = {key[0] for key in keys}
     ids = [id for id in read_json(run.path / "index.json") if id in images]
     for id, content in kept_files(run.path, ids, data_root=data_root, models=models):

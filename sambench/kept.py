@@ -6,12 +6,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
-from sambench import engine, evaluate, options, plugins
+from sambench import options, plugins
 from sambench.errors import DataError, UsageError
 from sambench.models import zoo
-from sambench.replay import manifest_of, model_of
+from sambench.replay import job_of, manifest_of, model_of, open_dataset
 from sambench.run import RunSpec, read_json
-from sambench.types import Context, Dataset, Predictions, Task
+from sambench.types import Context, Predictions, Task
+from sambench.work import TaskJob, batches
+from sambench.worker import Listed, Worker
 
 _SAVE = "save_"
 """How the options of tasks begin that have something kept."""
@@ -35,19 +37,6 @@ def kept_files(
             yield (id, there[id].read_bytes()) if id in there else next(remade)
         except OSError as error:
             raise DataError(f"{there[id]} cannot be read: {error.strerror or error}") from error
-
-
-def open_dataset(path: Path, data_root: Path | None) -> tuple[Dataset, Path]:
-    """The dataset of a run, and its folder. Raises UsageError if it is not there any more."""
-    spec, session = manifest_of(path)
-    plugin = plugins.load("datasets", spec.dataset.partition(":")[0])
-    built = options.build(plugin.Options, spec.dataset_options, "dataset")
-    root = Path(session["data_root"]) if data_root is None else plugin.locate(data_root, spec.split, built)
-    if root is None or not root.exists():
-        raise UsageError(
-            f"{path}: dataset {spec.dataset} is not at {data_root or root}: say with --data-root where it is now"
-        )
-    return plugin(root, spec.split, built), root
 
 
 def _image(name: PurePath) -> str:
@@ -76,25 +65,11 @@ def _remade(
                 raise UsageError(f"{path} scored {session['weights']}: what was predicted is there")
             yield id, _one(files)
         return
-    model = model_of(path, spec, session, models)
-    job = engine.Job(
-        task=spec.task,
-        task_options={**spec.task_options, **saving},
-        dataset=spec.dataset.partition(":")[0],
-        dataset_options=spec.dataset_options,
-        root=root,
-        split=spec.split,
-        model=model,
-        device=evaluate.device_for(model, "cpu" if spec.device == "cpu" else "auto"),
-        threads=spec.threads,
-        encode_batch=spec.encode_batch,
-        seed=spec.seed,
-        label=spec.dataset,
-        helpers=evaluate.processors(),
-    )
-    worker, index = engine.Worker(job), read_json(path / "index.json")
+    job = job_of(spec, TaskJob(spec.task, {**spec.task_options, **saving}), root, model_of(path, spec, session, models))
+    worker, index = Worker(job), read_json(path / "index.json")
     for id in ids:
-        for result in worker.stream(engine.batches(index, {id}, spec.encode_batch)):
+        for done in worker.stream(Listed(batches(index, [{id}], spec.encode_batch))):
+            (result,) = done.results
             if result.failures:
                 raise DataError(f"image {id} cannot be measured again: {result.failures[0].error}")
             yield id, _one(result.files)

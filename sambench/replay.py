@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,7 +25,7 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 
-from sambench import engine, evaluate, masks, options, plugins
+from sambench import evaluate, masks, options, plugins
 from sambench.clicking import GROUP, Policy, click_through, countable
 from sambench.errors import DataError, UsageError
 from sambench.metrics.iou import iou
@@ -33,14 +33,14 @@ from sambench.models import zoo
 from sambench.prompts import Click
 from sambench.run import RunError, RunSpec, read_json, read_records
 from sambench.types import Dataset, Instance, Mask, Predictions, Sample, Task, View
+from sambench.work import Job, TaskJob
+from sambench.worker import Worker
 
 TRUTH = "truth"
 """What a task's option ``boxes`` says where the annotated boxes are the prompts."""
 
 _REACHED = 0.9
 """The IoU at which a task with ``max_clicks`` clicks an object no more, unless it has ``all_clicks``."""
-
-_BLACK = np.zeros((1, 1, 3), np.uint8)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -67,7 +67,7 @@ def open_run(
 ) -> ReplayedRun:
     """Opens a run directory; neither model nor image is loaded before it is needed.
 
-    ``data_root``: where the dataset is now; where it was if it is not there or this is None. ``models``: as ``--model``
+    ``data_root``: where the dataset is now; None if it is where it was. ``models``: as ``--model``
     names them, for a run whose manifest does not say where its model is (weights that were moved, ``file.py:Class``);
     the one with the run's name and digest is taken. ``plugin_folders``: as ``--plugins`` of the run.
 
@@ -89,35 +89,14 @@ def open_run(
     if given.get("boxes", TRUTH) != TRUTH or given.get("detector"):
         raise UsageError(f"{path}: its prompts are detections, which belong to no annotated object")
     task = task_class(options.build(task_class.Options, given, "task"))
-    plugin = spec.dataset.partition(":")[0]
-    plugin_class = plugins.load("datasets", plugin)
-    built = options.build(plugin_class.Options, spec.dataset_options, "dataset")
-    then = Path(session["data_root"])
-    root = (plugin_class.locate(data_root, spec.split, built) if data_root is not None else None) or then
-    if not root.exists():
-        raise UsageError(f"{path}: dataset {spec.dataset} is not at {root}: say with --data-root where it is now")
-    dataset = plugin_class(root, spec.split, built)
+    dataset, root = open_dataset(path, data_root)
     source: _Source
     stored = _stored(task, spec, session)
     if stored is not None:
         source = _Stored(stored)
     else:
-        job = engine.Job(
-            task=spec.task,
-            task_options={**given, **({"save_masks": True} if "save_masks" in given else {})},
-            dataset=plugin,
-            dataset_options=spec.dataset_options,
-            root=root,
-            split=spec.split,
-            model=model_of(path, spec, session, models),
-            device=spec.device,
-            threads=spec.threads,
-            encode_batch=spec.encode_batch,
-            seed=spec.seed,
-            label=spec.dataset,
-            helpers=evaluate.processors(),
-        )
-        job = replace(job, device=evaluate.device_for(job.model, spec.device if spec.device == "cpu" else "auto"))
+        saving = {"save_masks": True} if "save_masks" in given else {}
+        job = job_of(spec, TaskJob(spec.task, {**given, **saving}), root, model_of(path, spec, session, models))
         source = (_Boxed if "boxes" in given else _Clicked)(job, read_json(path / "index.json"))
     return ReplayedRun(path, spec, task, dataset, source)
 
@@ -247,33 +226,27 @@ class _Source(Protocol):
 class _Modelled:
     """The run's own model, loaded when it is asked for the first time."""
 
-    def __init__(self, job: engine.Job, index: Sequence[str]) -> None:
+    def __init__(self, job: Job, index: Sequence[str]) -> None:
         self._job = job
         self._place = {id: k for k, id in enumerate(index)}
 
     @cached_property
-    def worker(self) -> engine.Worker:
-        return engine.Worker(self._job)
+    def worker(self) -> Worker:
+        return Worker(self._job)
 
     def release(self) -> None:
         self.__dict__.pop("worker", None)
 
     def view(self, sample: Sample) -> View:
-        """The image in the slot of the encoder batch that the engine puts it in."""
-        model, slots = self.worker.model, self.worker.batch
-        if slots == 1 or model.batch_invariant:
-            return model.encode([sample.image])[0]
-        images = [_BLACK] * slots
-        slot = self._place[sample.id] % slots
-        images[slot] = sample.image
-        return model.encode(images)[slot]
+        """The image in the slot of the encoder batch that it had."""
+        return self.worker.view(sample, self._place[sample.id])
 
 
 class _Clicked(_Modelled):
     def answers(
         self, sample: Sample, prompted: Sequence[Instance], wanted: Collection[str], clicks: int
     ) -> Iterator[_Answer]:
-        given = self._job.task_options
+        given = self._job.tasks[0].options
         stops = "max_clicks" in given and not given.get("all_clicks")
         policy = Policy(
             clicks,
@@ -335,6 +308,41 @@ def manifest_of(path: Path) -> tuple[RunSpec, Mapping[str, Any]]:
         return RunSpec(**manifest["spec"]), manifest["sessions"][-1]
     except (RunError, KeyError, IndexError, TypeError) as error:
         raise UsageError(f"{path / 'manifest.json'} is no manifest of this version of sambench ({error})") from error
+
+
+def open_dataset(path: Path, data_root: Path | None) -> tuple[Dataset, Path]:
+    """The dataset of a run and its folder, where the data root has it; where it was if that is None.
+
+    Raises UsageError if it is not there.
+    """
+    spec, session = manifest_of(path)
+    plugin = plugins.load("datasets", spec.dataset.partition(":")[0])
+    built = options.build(plugin.Options, spec.dataset_options, "dataset")
+    root = Path(session["data_root"]) if data_root is None else plugin.locate(data_root, spec.split, built)
+    if root is None or not root.exists():
+        raise UsageError(
+            f"{path}: dataset {spec.dataset} is not at {data_root or root}: say with --data-root where it is now"
+        )
+    return plugin(root, spec.split, built), root
+
+
+def job_of(spec: RunSpec, task: TaskJob, root: Path, model: zoo.Located) -> Job:
+    """What makes the records of a run again, with one of its tasks, as it was asked for then."""
+    return Job(
+        tasks=(task,),
+        dataset=spec.dataset.partition(":")[0],
+        dataset_options=spec.dataset_options,
+        root=root,
+        split=spec.split,
+        model=model,
+        device=evaluate.device_for(model, "cpu" if spec.device == "cpu" else "auto"),
+        threads=spec.threads,
+        encode_batch=spec.encode_batch,
+        seed=spec.seed,
+        label=spec.dataset,
+        helpers=evaluate.processors(),
+        rounding=spec.encodings,
+    )
 
 
 def _stored(task: Task, spec: RunSpec, session: Mapping[str, Any]) -> Predictions | None:

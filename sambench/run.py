@@ -38,6 +38,9 @@ SCHEMA = 1
 TIMING_COLUMNS = ("time_ms",)
 """Columns that say how long something took: never the same twice, left out of digests and comparisons."""
 
+SHARDS = "shards"
+"""The folder, beside the tasks', in which the parts of runs that were cut with ``--shard`` lie."""
+
 _OUTCOMES = b"sambench.outcomes"
 
 
@@ -52,6 +55,7 @@ class RunSpec:
     ``subset``: ``paper``, ``full``, a number of images, or ``file:`` and 12 digits of the digest of a lock file.
     ``index_digest``: sha256 of the ordered sample ids. ``device``: ``cpu`` or ``cuda``. ``threads``: threads that each
     worker computes with (they can change sums in the last bit); ``encode_batch``: images encoded together.
+    ``encodings``: to what an image's encoding is rounded before it is used.
     """
 
     task: str
@@ -69,6 +73,7 @@ class RunSpec:
     threads: int
     encode_batch: int
     seed: int
+    encodings: Literal["float32", "float16"] = "float32"
 
     def directory(self, out: Path) -> Path:
         """Where the run lies under the output folder."""
@@ -79,7 +84,7 @@ class RunSpec:
 
     def differences(self, other: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
         """Names of what differs from a manifest's specification, with (theirs, ours); options as ``task.clicks``."""
-        theirs, ours = _flat(other), _flat(asdict(self))
+        theirs, ours = _flat({"encodings": "float32", **other}), _flat(asdict(self))
         names = dict.fromkeys([*theirs, *ours])
         return {n: (theirs.get(n), ours.get(n)) for n in names if theirs.get(n) != ours.get(n)}
 
@@ -175,9 +180,16 @@ class RunDirectory:
             os.close(self._lock)
             self._lock = None
 
-    def open(self, *, fresh: bool, session: Mapping[str, Any], info: Mapping[str, Any]) -> None:
+    def open(
+        self,
+        *,
+        fresh: bool,
+        session: Mapping[str, Any],
+        info: Mapping[str, Any],
+        shard: tuple[int, int] | None = None,
+    ) -> None:
         """Starts the run, or goes on with what is there. ``session``: facts of this process (versions, host).
-        ``info``: what the summary says besides the specification.
+        ``info``: what the summary says besides the specification. ``shard``: that this is but part i of n of the run.
 
         Raises UsageError if the manifest's specification differs, naming what does.
         """
@@ -213,14 +225,17 @@ class RunDirectory:
             "created": earlier["created"] if earlier else now(),
             "sessions": sessions,
             "timings": earlier["timings"] if earlier else {},
+            "profile": earlier.get("profile", {}) if earlier else {},
         }
+        if shard is not None:
+            self.manifest["shard"] = list(shard)
         write_json(self.path / "manifest.json", self.manifest)
-        for shard in shards_of(self.path):
-            for outcome in _outcomes_of(shard):
+        for file in shards_of(self.path):
+            for outcome in outcomes_of(file):
                 if outcome.id in self.done:
-                    raise RunError(f"{shard}: sample {outcome.id!r} stands in two shards; use --fresh to start again")
+                    raise RunError(f"{file}: sample {outcome.id!r} stands in two shards; use --fresh to start again")
                 self.done[outcome.id] = outcome
-            self._next_shard = int(shard.stem) + 1
+            self._next_shard = int(file.stem) + 1
 
     def append(self, tables: Sequence[pa.Table], outcomes: Sequence[Outcome]) -> None:
         """Writes one shard: the rows of the samples in ``outcomes``. Whole or absent."""
@@ -264,15 +279,35 @@ class RunDirectory:
         """All rows on disk, in the order of the index (rows of a sample in the task's order)."""
         return read_records(self.path, self.index, self.schema)
 
-    def finish(self, status: str, timings: Mapping[str, float], summary: Mapping[str, Any] | None) -> None:
-        """Writes the summary and the final state of the manifest. Timings add up over sessions (seconds)."""
+    def finish(
+        self,
+        status: str,
+        timings: Mapping[str, float],
+        summary: Mapping[str, Any] | None,
+        notes: Mapping[str, int] | None = None,
+    ) -> None:
+        """Writes the summary and the final state of the manifest. Timings add up over sessions (seconds). ``notes``:
+        what happened in this session, and how often."""
         if summary is not None:
             write_json(self.path / "summary.json", summary)
         before = self.manifest["timings"]
-        self.manifest["timings"] = {k: round(before.get(k, 0.0) + v, 3) for k, v in timings.items()}
+        self.manifest["timings"] = {k: round(before.get(k, 0.0) + timings.get(k, 0.0), 3) for k in [*before, *timings]}
+        self.manifest["profile"] = profile(self.manifest["timings"])
         self.manifest["status"] = status
-        self.manifest["sessions"][-1]["ended"] = now()
+        self.manifest["sessions"][-1] |= {"ended": now(), **({"notes": dict(notes)} if notes else {})}
         write_json(self.path / "manifest.json", self.manifest)
+
+
+def profile(timings: Mapping[str, float]) -> dict[str, float]:
+    """Each stage's share of the time that workers had (``wall``). ``load``, ``metric_behind`` and ``write`` are done on
+    other threads while the model goes on, so that all shares together may be more than 1."""
+    wall = timings.get("wall", 0.0)
+    return {stage: round(spent / wall, 4) for stage, spent in timings.items() if stage != "wall"} if wall else {}
+
+
+def shard_name(i: int, n: int) -> str:
+    """The folder of shard i of n, so that they sort."""
+    return f"{i:0{len(str(n))}d}-of-{n}"
 
 
 def failures(run: Path) -> list[Failure]:
@@ -335,7 +370,8 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _outcomes_of(shard: Path) -> list[Outcome]:
+def outcomes_of(shard: Path) -> list[Outcome]:
+    """What a shard file says became of its samples. Raises RunError."""
     try:
         metadata = pq.read_schema(shard).metadata or {}
         return [Outcome(**o) for o in json.loads(metadata[_OUTCOMES])]

@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from sambench import evaluate
-from sambench.engine import Progress, Result, failure_of, finished, record
 from sambench.errors import UsageError
 from sambench.evaluate import Settings, ShowProgress, Triple
 from sambench.models import zoo
 from sambench.options import NoOptions
+from sambench.recording import Progress, Recorded, record
 from sambench.run import Outcome, RunDirectory
 from sambench.types import Context, Dataset, Predictions, Task
+from sambench.work import Done, Result, failure_of
+from sambench.worker import finished
 
 SHOWN = 5
 """Ids that a complaint about many images names."""
@@ -36,11 +38,12 @@ def score(
     dataset = triple.found.open()
     context = Context(spec.dataset, spec.seed, helpers=evaluate.processors())
 
-    def work(directory: RunDirectory, todo: Sequence[str], bar: Progress) -> dict[str, float]:
-        results = _results(triple.task, dataset, given, todo, context)
-        return record(finished(results, triple.task.schema, context.helpers), directory, bar)
+    def work(directories: Sequence[RunDirectory], todo: Sequence[Sequence[str]], bar: Progress) -> Recorded:
+        results = _results(triple.task, dataset, given, todo[0], context)
+        return record(finished(results, [triple.task.schema], context.helpers), directories, bar)
 
-    return evaluate.carry_out(triple, spec, work, progress)
+    ((path, summary),) = evaluate.carry_out([(triple, spec)], work, progress)
+    return path, summary
 
 
 def _check_ids(given: Predictions, triple: Triple, path: Path) -> None:
@@ -62,8 +65,8 @@ def _check_ids(given: Predictions, triple: Triple, path: Path) -> None:
 
 def _results(
     task: Task, dataset: Dataset, given: Predictions, todo: Sequence[str], context: Context
-) -> Generator[Result, None, None]:
-    for id in todo:
+) -> Generator[Done, None, None]:
+    for number, id in enumerate(todo):
         result = Result()
         try:
             sample = dataset.load(id)
@@ -74,4 +77,4 @@ def _results(
                 result.add(id, partial(task.score, sample, given.read(id), context), task.schema)
         except Exception as error:
             result.failures.append(failure_of(id, error))
-        yield result
+        yield Done(number, (result,))

@@ -404,6 +404,47 @@ class Model(Protocol):
     def encode(self, images: Sequence[Image]) -> Sequence[View]: ...
 
 
+@runtime_checkable
+class PreparesImages(Protocol):
+    """A model that can take an image as far as the accelerator beforehand, on any thread, while it encodes others."""
+
+    def prepare(self, image: Image) -> Any:
+        """What :meth:`encode_prepared` takes of one image."""
+
+    def encode_prepared(self, prepared: Sequence[Any]) -> Sequence[View]:
+        """The same as ``encode`` of the images, to the bit."""
+
+
+@runtime_checkable
+class KeepsEncodings(Protocol):
+    """A model whose views can be put on disk and made again.
+
+    ``encoding_key``: everything that an encoding depends on besides the image, the weights and what is encoded with
+    it: a version of the preprocessing and of the encoder, the dtype.
+    """
+
+    encoding_key: str
+
+    def encoding(self, view: View) -> Mapping[str, NDArray[Any]]:
+        """All that is needed of a view of this model, float32 arrays by name."""
+
+    def view_of(self, image: Image, encoding: Mapping[str, NDArray[Any]]) -> View:
+        """The view of an image that has such an encoding; answers as the first one did, to the bit."""
+
+
+@runtime_checkable
+class DecodesTogether(Protocol):
+    """A model that decodes the prompts of several images at once. ``prompt_batch``: how many prompts; where it is 1
+    nothing is gained."""
+
+    prompt_batch: int
+
+    def predict_together(
+        self, views: Sequence[View], prompts: Sequence[Prompts], *, multimask: bool
+    ) -> Sequence[Prediction]:
+        """What each view's ``predict`` answers, up to the rounding of another batch."""
+
+
 @dataclass(frozen=True)
 class Context:
     """What a task may know besides sample and view: whose records these are, and what the model can do.
@@ -510,6 +551,9 @@ class Task(Protocol):
     do the task; of ``edges|points`` one is enough. ``Options``: frozen dataclass of what ``--set task.KEY=VALUE`` may
     change. ``schema``: a ``pyarrow.Schema`` of the records, with a text column ``image_id``. ``primary``: the metric a
     table shows.
+
+    One that asks fewer prompts of an image at a time than a GPU decodes at once may have ``few_prompts = True``: then
+    those of several images are decoded together.
     """
 
     name: ClassVar[str]

@@ -9,26 +9,42 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sambench import engine
-from sambench.engine import Job, Worker, batches
 from sambench.errors import DataError
 from sambench.models import zoo
 from sambench.options import NoOptions
 from sambench.run import Failure
 from sambench.types import Image, Mask, Prompts
+from sambench.work import Batch, Job, TaskJob, batches, failure_of
+from sambench.worker import Worker
 
 INDEX = [f"im{i:02d}" for i in range(7)]
 
 
+ALL = ((0,), (0,), (0,))
+
+
 def test_batches_follow_the_index() -> None:
-    assert batches(INDEX, set(INDEX), 3) == [
-        ("im00", "im01", "im02"),
-        ("im03", "im04", "im05"),
-        ("im06", None, None),
+    assert batches(INDEX, [INDEX], 3) == [
+        Batch(0, ("im00", "im01", "im02"), ALL),
+        Batch(1, ("im03", "im04", "im05"), ALL),
+        Batch(2, ("im06", None, None), ((0,), (), ())),
     ]
-    assert batches(INDEX, {"im04", "im06"}, 3) == [(None, "im04", None), ("im06", None, None)]
-    assert batches(INDEX, set(), 3) == []
-    assert batches(INDEX, {"im01"}, 1) == [("im01",)]
+    assert batches(INDEX, [["im04", "im06"]], 3) == [
+        Batch(1, ("im03", "im04", "im05"), ((), (0,), ())),
+        Batch(2, ("im06", None, None), ((0,), (), ())),
+    ]
+    assert batches(INDEX, [[]], 3) == []
+    assert batches(INDEX, [["im01"]], 1) == [Batch(1, ("im01",), ((0,),))]
+
+
+def test_batches_of_several_tasks_hold_what_any_has_to_do() -> None:
+    cut = batches(INDEX, [["im00", "im06"], [], ["im06", "im04"]], 2)
+    assert cut == [
+        Batch(0, ("im00", "im01"), ((0,), ())),
+        Batch(2, ("im04", "im05"), ((2,), ())),
+        Batch(3, ("im06", None), ((0, 2), ())),
+    ]
+    assert [batch.tasks for batch in cut] == [[0], [2], [0, 2]]
 
 
 class Spy:
@@ -68,8 +84,7 @@ class _SpyPrediction:
 
 def worker(data: Path, model: Spy) -> Worker:
     job = Job(
-        task="single_point",
-        task_options={"clicks": [1]},
+        tasks=(TaskJob("single_point", {"clicks": [1]}),),
         dataset="mask_pngs",
         dataset_options={"dir": str(data)},
         root=data,
@@ -84,12 +99,17 @@ def worker(data: Path, model: Spy) -> Worker:
     return Worker(job, model)
 
 
+def batch(*slots: str | None) -> Batch:
+    """A batch of the slots that are not None; the others belong to the index all the same."""
+    return Batch(0, tuple(slot or "im11" for slot in slots), tuple((0,) if slot else () for slot in slots))
+
+
 def test_every_slot_keeps_its_place(toy_data: Path) -> None:
     model = Spy(batch_invariant=False)
     one = worker(toy_data, model)
     # The toy images are 40 + n rows high and 50 columns wide.
     for slots in [("im03", "im04", "im05"), (None, "im04", None), ("im06", None, None)]:
-        result = one.run(slots, one.load(slots), 0.0)
+        (result,) = one.run(batch(*slots), one.load(batch(*slots)), 0.0).results
         assert [o.id for o in result.outcomes] == [s for s in slots if s]
     black = (1, 1, 3)
     assert model.seen == [
@@ -102,10 +122,10 @@ def test_every_slot_keeps_its_place(toy_data: Path) -> None:
 def test_a_failed_sample_leaves_its_slot_black(toy_data: Path) -> None:
     model = Spy(batch_invariant=False)
     one = worker(toy_data, model)
-    slots = ("im00", "im01", "im02")
+    slots = batch("im00", "im01", "im02")
     loaded = one.load(slots)
     loaded[1] = Failure("im01", "broken", "DataError")
-    result = one.run(slots, loaded, 0.0)
+    (result,) = one.run(slots, loaded, 0.0).results
     assert model.seen == [[(40, 50, 3), (1, 1, 3), (42, 50, 3)]]
     assert [f.id for f in result.failures] == ["im01"]
     assert [o.id for o in result.outcomes] == ["im00", "im02"]
@@ -114,7 +134,7 @@ def test_a_failed_sample_leaves_its_slot_black(toy_data: Path) -> None:
 def test_a_batch_invariant_model_is_spared_the_black_ones(toy_data: Path) -> None:
     model = Spy(batch_invariant=True)
     one = worker(toy_data, model)
-    slots = (None, "im04", None)
+    slots = batch(None, "im04", None)
     one.run(slots, one.load(slots), 0.0)
     assert model.seen == [[(44, 50, 3)]]
 
@@ -125,23 +145,23 @@ def test_an_image_of_another_size_than_annotated_fails(toy_data: Path, monkeypat
     monkeypatch.setattr(
         one.dataset, "load", lambda id: type(sample)(id, (44, 51), sample.read_image, sample.read_truth)
     )
-    (failure,) = one.load(("im04",))
+    (failure,) = one.load(batch("im04"))
     assert isinstance(failure, Failure)
     assert failure.error == "image im04 is 50x44 pixels, its annotation says 51x44"
 
 
 def test_failures_are_one_line() -> None:
-    known = engine.failure_of("a", DataError("x.png: truncated"))
+    known = failure_of("a", DataError("x.png: truncated"))
     assert (known.error, known.kind, known.where) == ("x.png: truncated", "DataError", "")
     try:
         raise ValueError("two\n  lines")
     except ValueError as error:
-        surprise = engine.failure_of("a", error)
+        surprise = failure_of("a", error)
     assert surprise.error == "ValueError: two lines"
     assert "test_engine.py:" in surprise.where
 
 
-def test_a_dying_worker_is_one_line(toy_data: Path, tmp_path: Path, sambench_cli: Any) -> None:
+def test_workers_that_die_over_an_image_fail_it_in_one_line(toy_data: Path, tmp_path: Path, sambench_cli: Any) -> None:
     (tmp_path / "m.py").write_text(
         "import os\nclass M:\n"
         "    def set_image(self, i): os._exit(9)\n"
@@ -161,4 +181,8 @@ def test_a_dying_worker_is_one_line(toy_data: Path, tmp_path: Path, sambench_cli
         tmp_path / "out",
         code=1,
     )
-    assert "a worker process died (out of memory?)" in done.stderr
+    assert (
+        "workers were lost without finishing anything, the last because its process ended with exit code 9"
+        in done.stderr
+    )
+    assert "Traceback" not in done.stderr

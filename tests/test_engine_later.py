@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,15 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from sambench.engine import Job, Result, ShardWriter, Worker, finished
 from sambench.errors import DataError, UsageError
 from sambench.models import zoo
 from sambench.options import NoOptions
+from sambench.recording import ShardWriter
 from sambench.run import RunDirectory, RunSpec, check_file_name, failures
 from sambench.types import Later, Measured
+from sambench.work import Done, Job, Result, TaskJob
+from sambench.worker import Worker
+from sambench.worker import finished as finished_done
 
 SCHEMA = pa.schema([("image_id", pa.string()), ("value", pa.int64())])
 
@@ -37,6 +41,14 @@ def postponed(id: str, later: Later) -> Result:
     return result
 
 
+def finished(results: Iterable[Result], threads: int) -> Generator[Result, None, None]:
+    """Of one task."""
+    done = finished_done((Done(0, (result,)) for result in results), [SCHEMA], threads)
+    with closing(done):
+        for one in done:
+            yield one.results[0]
+
+
 def values(result: Result) -> list[Any]:
     return [value for table in result.tables for value in table.column("value").to_pylist()]
 
@@ -46,12 +58,12 @@ def test_results_keep_their_order() -> None:
     results = [postponed(f"im{k}", partial(slowly, f"im{k}", k, 0.05 * (4 - k))) for k in range(4)]
     results.insert(2, Result())
     results[2].add("now", lambda: row("now", 9), SCHEMA)
-    done = list(finished(results, SCHEMA, threads=4))
+    done = list(finished(results, threads=4))
     assert [values(r) for r in done] == [[0], [1], [9], [2], [3]]
     assert [o.id for r in done for o in r.outcomes] == ["im0", "im1", "now", "im2", "im3"]
     assert done[0].files == {"maps/im0.bin": b"im0"}
     assert done[0].outcomes[0].excluded_masks == {"rule": 1}
-    assert {"measure", "evaluate", "wait"} <= set(done[0].seconds)
+    assert {"measure", "metric_behind", "wait"} <= set(done[0].seconds)
     assert not any(r.later for r in done)
 
 
@@ -71,7 +83,7 @@ def test_the_model_goes_on_meanwhile_but_not_far() -> None:
         assert gate.wait(30)
         return row(f"im{k}", k)
 
-    results = finished(source(), SCHEMA, threads=1)
+    results = finished(source(), threads=1)
     assert values(next(results)) == [0]
     assert asked == [0, 1, 2, 3]
     assert [values(r) for r in results] == [[k] for k in range(1, 8)]
@@ -85,7 +97,7 @@ def test_an_error_later_fails_that_sample() -> None:
         return Measured([{"image_id": 3}])
 
     results = [postponed("a", damaged), postponed("b", surprise), postponed("c", lambda: row("c", 1))]
-    a, b, c = finished(results, SCHEMA, threads=2)
+    a, b, c = finished(results, threads=2)
     assert [f.error for f in a.failures] == ["the truth is damaged"]
     assert (b.failures[0].id, b.outcomes, b.tables) == ("b", [], [])
     assert (c.failures, values(c)) == ([], [1])
@@ -98,7 +110,7 @@ def test_closing_early_leaves_no_thread() -> None:
         began.append(k)
         return slowly(f"im{k}", k, 0.05)
 
-    results = finished((postponed(f"im{k}", partial(noted, k)) for k in range(100)), SCHEMA, threads=1)
+    results = finished((postponed(f"im{k}", partial(noted, k)) for k in range(100)), threads=1)
     next(results)
     results.close()
     assert len(began) < 10
@@ -144,7 +156,7 @@ def test_a_model_that_cannot_do_the_task_is_refused_at_once(tmp_path: Path) -> N
 
     located = zoo.Located("drawer", "drawer", "0", None, NoOptions(), False)
     for task, needs in (("single_point", "points"), ("edges", "edges or points")):
-        job = Job(task, {}, "demo", {}, tmp_path, "all", located, "cpu", 1, 1, 0, "demo")
+        job = Job((TaskJob(task),), "demo", {}, tmp_path, "all", located, "cpu", 1, 1, 0, "demo")
         with pytest.raises(
             UsageError, match=f"task {task} needs a model with the capability {needs}; drawer has: boxes"
         ):

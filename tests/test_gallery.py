@@ -185,7 +185,7 @@ def test_edges_are_dark_on_white() -> None:
     assert edges[50, 164].mean() > 245
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 2**32 - 1))
 def test_any_masks_can_be_drawn(height: int, width: int, seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -67,7 +67,7 @@ def test_a_run_is_complete_and_says_so(undisturbed: Path, toy_data: Path) -> Non
     assert 0.2 < np.mean(ious) < 1
     manifest = json.loads((the_run(undisturbed) / "manifest.json").read_text())
     assert manifest["status"] == "complete"
-    assert {"load", "encode", "decode", "masks", "measure", "write"} <= set(manifest["timings"])
+    assert {"load", "encode", "decode", "postprocess", "metric", "write", "wait", "wall"} <= set(manifest["timings"])
     assert manifest["sessions"][0]["versions"]["numpy"] == np.__version__
     assert (undisturbed / "report" / "report.md").is_file()
 
@@ -106,7 +106,7 @@ def test_a_limited_run_goes_on_to_the_full_one(
     assert summary(out) == summary(undisturbed)
 
 
-DRIVER = "import sambench.engine as e; e.FLUSH_SECONDS = 0.05; from sambench.cli import main; main()"
+DRIVER = "import sambench.recording as e; e.FLUSH_SECONDS = 0.05; from sambench.cli import main; main()"
 
 
 @pytest.mark.timeout(3000)  # twenty starts of a run, which take long where the cores are taken
@@ -282,7 +282,7 @@ def test_an_image_without_masks_is_excluded_by_rule(
 
 FULL = (
     "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-    "import sambench.run as r, sambench.engine as e; e.FLUSH_SECONDS = 0.0\n"
+    "import sambench.run as r, sambench.recording as e; e.FLUSH_SECONDS = 0.0\n"
     "original = r.RunDirectory.append\n"
     "def append(self, *a):\n"
     "    if self._next_shard == 6: resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))\n"

@@ -41,7 +41,7 @@ def test_region_tree_gives_the_same_records_whatever_the_workers_and_batches(
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small SAM with random weights in the official format."""
     path = tmp_path_factory.mktemp("weights") / "random_sam.pth"
-    torch.save(official_sam.build().state_dict(), path)
+    torch.save(official_sam.build(side=512).state_dict(), path)
     return path
 
 

@@ -1,0 +1,275 @@
+"""Encodings that are shared: by tasks of one command, by runs through a folder. The records are always the same."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import official_sam
+import pyarrow as pa
+import pytest
+import torch
+from fixtures import small_runs
+
+from sambench import evaluate, plugins
+from sambench.encodings import EncodingsSpec
+from sambench.models import zoo
+from sambench.run import read_records
+from sambench.types import Model
+from sambench.work import Job, TaskJob, batches
+from sambench.worker import Encodings, Listed, Worker
+
+Call = Callable[..., "subprocess.CompletedProcess[str]"]
+SOME = ["--subset", "4", "--set", "task.clicks=1,2", "--threads", "1"]
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small SAM with random weights in the official format."""
+    path = tmp_path_factory.mktemp("weights") / "random_sam.pth"
+    torch.save(official_sam.build().state_dict(), path)
+    return path
+
+
+def run(checkpoint: object, out: Path, *more: object, tasks: str = "single_point") -> list[object]:
+    return ["run", "-t", tasks, "-d", "demo", "-m", checkpoint, "--out", out, *SOME, *more]
+
+
+def demo() -> Path:
+    """Where the demo lies, made on first use."""
+    plugin = plugins.load("datasets", "demo")
+    root: Path = plugin.locate(Path("nowhere"), "all", plugin.Options())
+    return root
+
+
+def records(out: Path, task: str = "single_point") -> pa.Table:
+    (manifest,) = out.glob(f"{task}/*/*/manifest.json")
+    return read_records(manifest.parent).drop_columns(["time_ms"])
+
+
+def notes(out: Path) -> Any:
+    (manifest,) = out.glob("single_point/*/*/manifest.json")
+    return json.loads(manifest.read_text())["sessions"][-1].get("notes")
+
+
+@pytest.fixture(scope="module")
+def plain(sambench_cli: Call, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that keeps nothing, images encoded in threes. Not to be changed."""
+    out = tmp_path_factory.mktemp("plain")
+    sambench_cli(*run(checkpoint, out, "--batch-size", 3))
+    return out
+
+
+def test_kept_encodings_give_the_same_records(
+    plain: Path, sambench_cli: Call, checkpoint: Path, tmp_path: Path
+) -> None:
+    """Cold, warm, and half warm: there a batch is put together of what was kept and what has to be encoded."""
+    folder, out = tmp_path / "encodings", tmp_path / "out"
+    more = ["--batch-size", 3, "--encodings", folder]
+    sambench_cli(*run(checkpoint, out, *more))
+    assert notes(out) == {"encodings_found": 0, "encodings_made": 4}
+    assert records(out).equals(records(plain))
+    kept = sorted(folder.glob("*/*.safetensors"))
+    assert len(kept) == 4
+    sambench_cli(*run(checkpoint, out, *more, "--fresh", "--workers", 2))
+    assert notes(out) == {"encodings_found": 4, "encodings_made": 0}
+    assert records(out).equals(records(plain))
+    kept[1].unlink()
+    kept[2].write_bytes(kept[2].read_bytes()[:-1000])
+    again = sambench_cli(*run(checkpoint, out, *more, "--fresh"))
+    assert notes(out) == {"encodings_found": 2, "encodings_made": 2}
+    assert records(out).equals(records(plain))
+    assert kept[2].name in again.stderr
+    # Another batch size is another encoding, in its last bits.
+    sambench_cli(*run(checkpoint, tmp_path / "other", "--encodings", folder, "--limit", 1), code=1)
+    assert notes(tmp_path / "other") == {"encodings_found": 0, "encodings_made": 1}
+
+
+def test_rounded_encodings_are_another_run_kept_or_not(sambench_cli: Call, checkpoint: Path, tmp_path: Path) -> None:
+    half = ["--encodings-dtype", "float16"]
+    sambench_cli(*run(checkpoint, tmp_path / "a", *half))
+    for _ in range(2):
+        sambench_cli(*run(checkpoint, tmp_path / "b", *half, "--encodings", tmp_path / "encodings", "--fresh"))
+        assert records(tmp_path / "b").equals(records(tmp_path / "a"))
+    assert notes(tmp_path / "b") == {"encodings_found": 4, "encodings_made": 0}
+    refused = sambench_cli(*run(checkpoint, tmp_path / "a"), code=2)
+    assert "encodings was float16, is now float32" in refused.stderr
+
+
+def test_two_processes_keep_encodings_in_one_folder(
+    plain: Path, sambench_cli: Call, checkpoint: Path, tmp_path: Path
+) -> None:
+    more = ["--batch-size", 3, "--encodings", tmp_path / "encodings"]
+    commands = [run(checkpoint, tmp_path / name, *more) for name in ("a", "b")]
+    started = [
+        subprocess.Popen([sys.executable, "-m", "sambench", *map(str, command)], stdout=subprocess.DEVNULL)
+        for command in commands
+    ]
+    assert [one.wait(300) for one in started] == [0, 0]
+    assert records(tmp_path / "a").equals(records(plain))
+    assert records(tmp_path / "b").equals(records(plain))
+
+
+def test_a_model_without_encodings_says_so(sambench_cli: Call, tmp_path: Path) -> None:
+    done = sambench_cli(
+        "run",
+        "-t",
+        "single_point",
+        "-d",
+        "demo",
+        "--subset",
+        2,
+        "--out",
+        tmp_path / "out",
+        "--encodings",
+        tmp_path / "e",
+    )
+    assert done.stderr.count("region_tree has no encodings that could be kept") >= 1
+
+
+@pytest.mark.parametrize(("size", "complaint"), [("many", "--encodings-size"), ("5MB", "100")])
+def test_a_size_that_is_none_is_refused(sambench_cli: Call, tmp_path: Path, size: str, complaint: str) -> None:
+    done = sambench_cli(
+        *run("region_tree", tmp_path / "out", "--encodings", tmp_path / "e", "--encodings-size", size), code=2
+    )
+    assert complaint in done.stderr
+
+
+class Counting:
+    """``region_tree``, noting how many images it encodes."""
+
+    def __init__(self, model: Model) -> None:
+        self.model, self.encoded = model, 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.model, name)
+
+    def encode(self, images: Any) -> Any:
+        self.encoded += len(images)
+        return self.model.encode(images)
+
+
+def test_tasks_together_encode_once_and_record_what_they_do_alone(tmp_path: Path) -> None:
+    names = ["single_point", "edges", "proposals", "instances"]
+    alone = {name: read_records(small_runs.run(name, tmp_path / "alone", subset="3")) for name in names}
+    settings = evaluate.Settings(
+        names, ["demo"], data_root=Path("nowhere"), out=tmp_path / "together", subset="3", workers=1, threads=1
+    )
+    triples = evaluate.make_plan(settings).triples
+    (group,) = evaluate.groups(triples)
+    assert len(group) == 4
+    found = list(evaluate.evaluate(triples, lambda *_: nullcontext(small_runs.Silent())))
+    for triple, path, summary in found:
+        assert summary["complete"]
+        together = read_records(path)
+        timing = [name for name in together.column_names if name == "time_ms"]
+        assert together.drop_columns(timing).equals(alone[triple.task.name].drop_columns(timing)), triple.task.name
+    manifests = [json.loads((path / "manifest.json").read_text()) for _, path, _ in found]
+    assert all(one["sessions"][-1]["together"] == names for one in manifests)
+    # What they share stands in equal parts.
+    assert len({one["timings"]["encode"] for one in manifests}) == 1
+
+
+def test_an_image_is_encoded_once_for_all_that_still_need_it() -> None:
+    located = zoo.locate("region_tree", {})
+    job = Job(
+        (TaskJob("single_point", {"clicks": [1]}), TaskJob("noc", {"max_clicks": 2})),
+        "demo",
+        {},
+        demo(),
+        "all",
+        located,
+        "cpu",
+        1,
+        1,
+        0,
+        "demo",
+    )
+    model = Counting(located.load("cpu", 1))
+    worker = Worker(job, model)  # type: ignore[arg-type]
+    index = [entry.id for entry in worker.dataset.index()]
+    work = batches(index, [index[:2], index[1:4]], 1)
+    done = list(worker.stream(Listed(work)))
+    assert model.encoded == 4
+    assert [[o.id for o in one.results[0].outcomes] for one in done] == [[index[0]], [index[1]], [], []]
+    assert [[o.id for o in one.results[1].outcomes] for one in done] == [[], *([id] for id in index[1:4])]
+
+
+def test_all_tasks_are_those_that_dataset_and_model_can(sambench_cli: Call, tmp_path: Path) -> None:
+    done = sambench_cli("run", "-t", "all", "-d", "demo", "--limit", 1, "--out", tmp_path, "--dry-run")
+    assert "single_point · demo" in done.stdout
+    assert "text_to_mask · demo" not in done.stdout
+    assert "text_to_mask: region_tree does not take text" in done.stdout
+    # What a --set names is for the tasks that have it; what none has is a mistake.
+    sambench_cli("run", "-t", "all", "-d", "demo", "--out", tmp_path, "--dry-run", "--set", "task.max_clicks=3")
+    wrong = sambench_cli(
+        "run", "-t", "all", "-d", "demo", "--out", tmp_path, "--dry-run", "--set", "task.max_click=3", code=2
+    )
+    assert "no task has it. Did you mean: max_clicks, " in wrong.stderr
+    named = sambench_cli("run", "-t", "text_to_mask", "-d", "demo", "--limit", 1, "--out", tmp_path, code=2)
+    assert "text_to_mask needs a model with the capability text" in named.stderr
+
+
+def test_a_sweep_over_a_task_encodes_once(tmp_path: Path) -> None:
+    settings = evaluate.Settings(["single_point"], ["demo"], data_root=Path("nowhere"), out=tmp_path, subset="2")
+    plans = [
+        evaluate.make_plan(replace(settings, out=tmp_path / value, assignments=[f"task.first_click={value}"]))
+        for value in ("centre", "random")
+    ]
+    assert [len(group) for group in evaluate.groups([t for plan in plans for t in plan.triples])] == [2]
+
+
+def test_the_key_of_an_encoding_holds_what_its_bits_depend_on(tmp_path: Path, checkpoint: Path) -> None:
+    """A kept encoding is taken only by a run that would compute the same one."""
+    located = zoo.locate(str(checkpoint), {})
+    model: Any = located.load("cpu", 2)
+    spec = EncodingsSpec(tmp_path, 10**9, "float32")
+    plain = Job((), "demo", {}, tmp_path, "all", located, "cpu", 1, 2, 0, "demo", encodings=spec)
+    image = np.zeros((20, 30, 3), np.uint8)
+    changed = [
+        replace(plain, threads=2),
+        replace(plain, encode_batch=4),
+        replace(plain, rounding="float16"),
+    ]
+    keys = [Encodings(job, model).find(image, 0)[0] for job in [plain, *changed]]
+    keys.append(Encodings(plain, model).find(image, 1)[0])  # another slot
+    keys.append(Encodings(plain, model).find(image[:, ::-1] + 1, 0)[0])
+    assert len(set(keys)) == len(keys) == 6
+    # The order of the tasks, the dataset's name and the seed are none of its business.
+    same = replace(plain, seed=5, label="other", tasks=(TaskJob("edges"),))
+    assert Encodings(same, model).find(image, 0)[0] == keys[0]
+
+
+def test_neighbours_are_measured_again_where_prompts_are_decoded_together(checkpoint: Path) -> None:
+    """As on a GPU: what shares a batch of the decoder must not depend on what is done already."""
+    located = replace(zoo.locate(str(checkpoint), {"prompt_batch": "4"}))
+    tasks = (TaskJob("single_point", {"clicks": [1, 2]}),)
+    job = Job(tasks, "demo", {}, demo(), "all", located, "cpu", 1, 3, 0, "demo", together=True)
+    worker = Worker(job)
+    index = [entry.id for entry in worker.dataset.index()][:3]
+    model: Any = worker.model
+    seen: list[list[int]] = []
+    decode = model.predict_together
+
+    def noted(views: Any, prompts: Any, *, multimask: bool) -> Any:
+        seen.append([len(one) for one in prompts])
+        return decode(views, prompts, multimask=multimask)
+
+    model.predict_together = noted
+    (whole,) = worker.stream(Listed(batches(index, [index], 3)))
+    batches_of_all = list(seen)
+    assert any(len(together) == 3 for together in batches_of_all)
+    seen.clear()
+    (part,) = worker.stream(Listed(batches(index, [index[1:2]], 3)))
+    assert seen == batches_of_all
+    assert [outcome.id for outcome in part.results[0].outcomes] == index[1:2]
+    ours, theirs = part.results[0].tables[0], whole.results[0].tables[1]
+    assert ours.drop_columns(["time_ms"]).equals(theirs.drop_columns(["time_ms"]))
+    assert {"encode", "decode", "metric", "wall"} <= set(part.results[0].seconds)
