@@ -1,11 +1,12 @@
 """Peak memory of a model on one image: the `memory` of its card.
 
-    python benchmarks/memory.py MODEL [--set model.KEY=VALUE] [--side 1024] [--clicks 3] [--device cpu]
+    python benchmarks/memory.py MODEL [--set model.KEY=VALUE] [--side 1024] [--clicks 3] [--prompts 1] [--device cpu]
 
 MODEL is what ``sambench run --model`` takes; weights may be random, memory does not depend on their values. In this one
 process the model is loaded, a square image of noise is encoded, and one object is clicked on, the previous mask given
-back where the model takes it. On a CPU the figure is the peak of what the process held, less what it held before the
-model was loaded (libraries included); on a GPU what torch allocated at its peak. Linux.
+back where the model takes it; with ``--prompts N`` that is N objects at once. On a CPU the figure is the peak of what
+the process held, less what it held before the model was loaded (libraries included); on a GPU what torch allocated at
+its peak. Linux.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], dest="assignments")
     parser.add_argument("--side", type=int, default=1024)
     parser.add_argument("--clicks", type=int, default=3)
+    parser.add_argument("--prompts", type=int, default=1)
     parser.add_argument("--device", default="cpu")
     arguments = parser.parse_args()
 
@@ -42,12 +44,16 @@ def main() -> None:
     previous = None
     for n in range(arguments.clicks):
         points.append((arguments.side // 2 + 40 * n, arguments.side // 2))
+        labels = [[int(k != 1) for k in range(n + 1)]]
         prompts = Prompts(
-            np.array([points], np.float32), np.array([[int(k != 1) for k in range(n + 1)]]), mask_logits=previous
+            np.repeat(np.array([points], np.float32), arguments.prompts, 0),
+            np.repeat(np.array(labels), arguments.prompts, 0),
+            mask_logits=previous,
         )
         prediction = view.predict(prompts, multimask="multimask" in model.capabilities and n == 0)
-        prediction.masks([(0, 0)])
-        previous = prediction.feedback([(0, 0)]) if "masks" in model.capabilities else None
+        first = [(k, 0) for k in range(arguments.prompts)]
+        prediction.masks(first)
+        previous = prediction.feedback(first) if "masks" in model.capabilities else None
     if arguments.device == "cpu":
         peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
     else:

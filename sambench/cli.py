@@ -183,7 +183,7 @@ def run(
     """Evaluate models on datasets. Repeating the command goes on where it stopped. Ctrl-C, or SIGTERM, finishes what is
     in hand; a second one stops at once."""
     from sambench import evaluate
-    from sambench.encodings import EncodingCache, EncodingsSpec, parse_size
+    from sambench.encodings import EncodingsSpec, parse_size
     from sambench.progress import Reporter
     from sambench.stopping import stoppable
     from sambench.sweep import variants
@@ -222,8 +222,6 @@ def run(
         _echo_missing(plans[0].missing)
         _echo_skipped(plans[0].skipped)
         return 0
-    if kept is not None:
-        EncodingCache.check(kept)
     if not arguments["models"]:
         click.echo(f"no --model given: evaluating the embedded {settings.models[0]}", err=True)
     by_place, complete = {}, True

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import sambench
 from sambench import downloads, options, plugins, provenance, subsets, trace
-from sambench.encodings import EncodingsSpec
+from sambench.encodings import EncodingCache, EncodingsSpec
 from sambench.engine import execute, fitting_batch
 from sambench.errors import SambenchError, UsageError
 from sambench.models import zoo
@@ -393,6 +393,10 @@ def evaluate(
 
     Raises SambenchError, and KeyboardInterrupt if ``stop`` was set; everything finished by then is on disk.
     """
+    # Made and tried before anything is computed; a folder that goes later stays gone, it may have been a mount.
+    for kept in {triple.settings.encodings for triple in triples}:
+        if kept is not None:
+            EncodingCache.check(kept)
     for group in groups(triples):
         stop = stop or threading.Event()
         yield from zip([t for t, _ in group], *zip(*_evaluate(group, progress, stop), strict=True), strict=True)

@@ -20,6 +20,7 @@ from fixtures import small_runs
 
 from sambench import evaluate, plugins
 from sambench.encodings import EncodingsSpec
+from sambench.errors import UsageError
 from sambench.models import zoo
 from sambench.run import read_records
 from sambench.types import Model
@@ -27,19 +28,39 @@ from sambench.work import Job, TaskJob, batches
 from sambench.worker import Encodings, Listed, Worker
 
 Call = Callable[..., "subprocess.CompletedProcess[str]"]
-SOME = ["--subset", "4", "--set", "task.clicks=1,2", "--threads", "1"]
 
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small SAM with random weights in the official format."""
     path = tmp_path_factory.mktemp("weights") / "random_sam.pth"
-    torch.save(official_sam.build().state_dict(), path)
+    torch.save(official_sam.build(side=512).state_dict(), path)
     return path
 
 
-def run(checkpoint: object, out: Path, *more: object, tasks: str = "single_point") -> list[object]:
-    return ["run", "-t", tasks, "-d", "demo", "-m", checkpoint, "--out", out, *SOME, *more]
+def settings(checkpoint: Path, out: Path, folder: Path | None = None, **changes: Any) -> evaluate.Settings:
+    """Four images in batches of three."""
+    asked = evaluate.Settings(
+        ["single_point"],
+        ["demo"],
+        [str(checkpoint)],
+        Path("nowhere"),
+        out,
+        subset="4",
+        batch_size=3,
+        workers=1,
+        threads=1,
+        assignments=["task.clicks=1,2"],
+        encodings=None if folder is None else EncodingsSpec(folder, 10**9, changes.get("encodings_dtype", "float32")),
+    )
+    return replace(asked, **changes)
+
+
+def evaluated(asked: evaluate.Settings) -> Path:
+    """The directory of the run."""
+    triples = evaluate.make_plan(asked).triples
+    ((_, path, _),) = evaluate.evaluate(triples, lambda *_: nullcontext(small_runs.Silent()))
+    return path
 
 
 def demo() -> Path:
@@ -49,72 +70,69 @@ def demo() -> Path:
     return root
 
 
-def records(out: Path, task: str = "single_point") -> pa.Table:
-    (manifest,) = out.glob(f"{task}/*/*/manifest.json")
-    return read_records(manifest.parent).drop_columns(["time_ms"])
+def records(path: Path) -> pa.Table:
+    return read_records(path).drop_columns(["time_ms"])
 
 
-def notes(out: Path) -> Any:
-    (manifest,) = out.glob("single_point/*/*/manifest.json")
-    return json.loads(manifest.read_text())["sessions"][-1].get("notes")
+def notes(path: Path) -> Any:
+    return json.loads((path / "manifest.json").read_text())["sessions"][-1].get("notes")
 
 
 @pytest.fixture(scope="module")
-def plain(sambench_cli: Call, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that keeps nothing, images encoded in threes. Not to be changed."""
-    out = tmp_path_factory.mktemp("plain")
-    sambench_cli(*run(checkpoint, out, "--batch-size", 3))
-    return out
+def plain(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that keeps nothing. Not to be changed."""
+    return evaluated(settings(checkpoint, tmp_path_factory.mktemp("plain")))
 
 
 def test_kept_encodings_give_the_same_records(
-    plain: Path, sambench_cli: Call, checkpoint: Path, tmp_path: Path
+    plain: Path, checkpoint: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Cold, warm, and half warm: there a batch is put together of what was kept and what has to be encoded."""
     folder, out = tmp_path / "encodings", tmp_path / "out"
-    more = ["--batch-size", 3, "--encodings", folder]
-    sambench_cli(*run(checkpoint, out, *more))
-    assert notes(out) == {"encodings_found": 0, "encodings_made": 4}
-    assert records(out).equals(records(plain))
+    cold = evaluated(settings(checkpoint, out, folder))
+    assert notes(cold) == {"encodings_found": 0, "encodings_made": 4}
+    assert records(cold).equals(records(plain))
     kept = sorted(folder.glob("*/*.safetensors"))
     assert len(kept) == 4
-    sambench_cli(*run(checkpoint, out, *more, "--fresh", "--workers", 2))
-    assert notes(out) == {"encodings_found": 4, "encodings_made": 0}
-    assert records(out).equals(records(plain))
+    warm = evaluated(settings(checkpoint, out, folder, fresh=True))
+    assert notes(warm) == {"encodings_found": 4, "encodings_made": 0}
+    assert records(warm).equals(records(plain))
     kept[1].unlink()
     kept[2].write_bytes(kept[2].read_bytes()[:-1000])
-    again = sambench_cli(*run(checkpoint, out, *more, "--fresh"))
-    assert notes(out) == {"encodings_found": 2, "encodings_made": 2}
-    assert records(out).equals(records(plain))
-    assert kept[2].name in again.stderr
+    half = evaluated(settings(checkpoint, out, folder, fresh=True))
+    assert notes(half) == {"encodings_found": 2, "encodings_made": 2}
+    assert records(half).equals(records(plain))
+    assert kept[2].name in capfd.readouterr().err
     # Another batch size is another encoding, in its last bits.
-    sambench_cli(*run(checkpoint, tmp_path / "other", "--encodings", folder, "--limit", 1), code=1)
-    assert notes(tmp_path / "other") == {"encodings_found": 0, "encodings_made": 1}
+    other = evaluated(settings(checkpoint, tmp_path / "other", folder, batch_size=1, limit=1))
+    assert notes(other) == {"encodings_found": 0, "encodings_made": 1}
 
 
-def test_rounded_encodings_are_another_run_kept_or_not(sambench_cli: Call, checkpoint: Path, tmp_path: Path) -> None:
-    half = ["--encodings-dtype", "float16"]
-    sambench_cli(*run(checkpoint, tmp_path / "a", *half))
-    for _ in range(2):
-        sambench_cli(*run(checkpoint, tmp_path / "b", *half, "--encodings", tmp_path / "encodings", "--fresh"))
-        assert records(tmp_path / "b").equals(records(tmp_path / "a"))
-    assert notes(tmp_path / "b") == {"encodings_found": 4, "encodings_made": 0}
-    refused = sambench_cli(*run(checkpoint, tmp_path / "a"), code=2)
-    assert "encodings was float16, is now float32" in refused.stderr
+def test_rounded_encodings_are_another_run_kept_or_not(checkpoint: Path, tmp_path: Path) -> None:
+    half = {"encodings_dtype": "float16"}
+    rounded = evaluated(settings(checkpoint, tmp_path / "a", **half))
+    for found in (0, 4):
+        kept = evaluated(settings(checkpoint, tmp_path / "b", tmp_path / "encodings", fresh=True, **half))
+        assert notes(kept) == {"encodings_found": found, "encodings_made": 4 - found}
+        assert records(kept).equals(records(rounded))
+    with pytest.raises(UsageError, match="encodings was float16, is now float32"):
+        evaluated(settings(checkpoint, tmp_path / "a"))
 
 
-def test_two_processes_keep_encodings_in_one_folder(
-    plain: Path, sambench_cli: Call, checkpoint: Path, tmp_path: Path
-) -> None:
-    more = ["--batch-size", 3, "--encodings", tmp_path / "encodings"]
-    commands = [run(checkpoint, tmp_path / name, *more) for name in ("a", "b")]
+def test_two_processes_keep_encodings_in_one_folder(plain: Path, checkpoint: Path, tmp_path: Path) -> None:
+    some = ["--subset", 4, "--set", "task.clicks=1,2", "--batch-size", 3, "--encodings", tmp_path / "encodings"]
+    commands = [
+        ["run", "-t", "single_point", "-d", "demo", "-m", checkpoint, "--out", tmp_path / name, *some]
+        for name in ("a", "b")
+    ]
     started = [
         subprocess.Popen([sys.executable, "-m", "sambench", *map(str, command)], stdout=subprocess.DEVNULL)
         for command in commands
     ]
     assert [one.wait(300) for one in started] == [0, 0]
-    assert records(tmp_path / "a").equals(records(plain))
-    assert records(tmp_path / "b").equals(records(plain))
+    for name in ("a", "b"):
+        (manifest,) = (tmp_path / name).glob("single_point/*/*/manifest.json")
+        assert records(manifest.parent).equals(records(plain))
 
 
 def test_a_model_without_encodings_says_so(sambench_cli: Call, tmp_path: Path) -> None:
@@ -135,11 +153,10 @@ def test_a_model_without_encodings_says_so(sambench_cli: Call, tmp_path: Path) -
 
 
 @pytest.mark.parametrize(("size", "complaint"), [("many", "--encodings-size"), ("5MB", "100")])
-def test_a_size_that_is_none_is_refused(sambench_cli: Call, tmp_path: Path, size: str, complaint: str) -> None:
-    done = sambench_cli(
-        *run("region_tree", tmp_path / "out", "--encodings", tmp_path / "e", "--encodings-size", size), code=2
-    )
-    assert complaint in done.stderr
+def test_a_size_that_is_none_is_refused(sambench_here: Call, tmp_path: Path, size: str, complaint: str) -> None:
+    more = ["--out", tmp_path / "out", "--encodings", tmp_path / "e", "--encodings-size", size]
+    refused = sambench_here("run", "-t", "single_point", "-d", "demo", "--subset", 1, *more, code=2)
+    assert complaint in refused.stderr
 
 
 class Counting:
@@ -156,23 +173,38 @@ class Counting:
         return self.model.encode(images)
 
 
-def test_tasks_together_encode_once_and_record_what_they_do_alone(tmp_path: Path) -> None:
-    names = ["single_point", "edges", "proposals", "instances"]
-    alone = {name: read_records(small_runs.run(name, tmp_path / "alone", subset="3")) for name in names}
-    settings = evaluate.Settings(
-        names, ["demo"], data_root=Path("nowhere"), out=tmp_path / "together", subset="3", workers=1, threads=1
+CHEAPER = {
+    "single_point": ["task.clicks=1,2"],
+    "edges": ["task.grid=4", "task.thresholds=5"],
+    "proposals": ["task.points_per_side=8"],
+    "instances": [],
+    "noc": ["task.max_clicks=3"],
+}
+
+
+def test_tasks_together_record_what_they_do_alone(tmp_path: Path) -> None:
+    asked = evaluate.Settings(
+        ["all"],
+        ["demo"],
+        data_root=Path("nowhere"),
+        out=tmp_path / "together",
+        subset="2",
+        workers=1,
+        threads=1,
+        assignments=[one for some in CHEAPER.values() for one in some],
     )
-    triples = evaluate.make_plan(settings).triples
-    (group,) = evaluate.groups(triples)
-    assert len(group) == 4
-    found = list(evaluate.evaluate(triples, lambda *_: nullcontext(small_runs.Silent())))
+    plan = evaluate.make_plan(asked)
+    (group,) = evaluate.groups(plan.triples)
+    assert {spec.task for _, spec in group} == set(CHEAPER)
+    found = list(evaluate.evaluate(plan.triples, lambda *_: nullcontext(small_runs.Silent())))
     for triple, path, summary in found:
+        name = triple.task.name
         assert summary["complete"]
-        together = read_records(path)
-        timing = [name for name in together.column_names if name == "time_ms"]
-        assert together.drop_columns(timing).equals(alone[triple.task.name].drop_columns(timing)), triple.task.name
+        alone = read_records(small_runs.run(name, tmp_path / "alone", *CHEAPER[name], subset="2"))
+        timing = [column for column in alone.column_names if column == "time_ms"]
+        assert read_records(path).drop_columns(timing).equals(alone.drop_columns(timing)), name
     manifests = [json.loads((path / "manifest.json").read_text()) for _, path, _ in found]
-    assert all(one["sessions"][-1]["together"] == names for one in manifests)
+    assert all(set(one["sessions"][-1]["together"]) == set(CHEAPER) for one in manifests)
     # What they share stands in equal parts.
     assert len({one["timings"]["encode"] for one in manifests}) == 1
 
@@ -202,25 +234,25 @@ def test_an_image_is_encoded_once_for_all_that_still_need_it() -> None:
     assert [[o.id for o in one.results[1].outcomes] for one in done] == [[], *([id] for id in index[1:4])]
 
 
-def test_all_tasks_are_those_that_dataset_and_model_can(sambench_cli: Call, tmp_path: Path) -> None:
-    done = sambench_cli("run", "-t", "all", "-d", "demo", "--limit", 1, "--out", tmp_path, "--dry-run")
+def test_all_tasks_are_those_that_dataset_and_model_can(sambench_here: Call, tmp_path: Path) -> None:
+    done = sambench_here("run", "-t", "all", "-d", "demo", "--limit", 1, "--out", tmp_path, "--dry-run")
     assert "single_point · demo" in done.stdout
     assert "text_to_mask · demo" not in done.stdout
     assert "text_to_mask: region_tree does not take text" in done.stdout
     # What a --set names is for the tasks that have it; what none has is a mistake.
-    sambench_cli("run", "-t", "all", "-d", "demo", "--out", tmp_path, "--dry-run", "--set", "task.max_clicks=3")
-    wrong = sambench_cli(
+    sambench_here("run", "-t", "all", "-d", "demo", "--out", tmp_path, "--dry-run", "--set", "task.max_clicks=3")
+    wrong = sambench_here(
         "run", "-t", "all", "-d", "demo", "--out", tmp_path, "--dry-run", "--set", "task.max_click=3", code=2
     )
     assert "no task has it. Did you mean: max_clicks, " in wrong.stderr
-    named = sambench_cli("run", "-t", "text_to_mask", "-d", "demo", "--limit", 1, "--out", tmp_path, code=2)
+    named = sambench_here("run", "-t", "text_to_mask", "-d", "demo", "--limit", 1, "--out", tmp_path, code=2)
     assert "text_to_mask needs a model with the capability text" in named.stderr
 
 
 def test_a_sweep_over_a_task_encodes_once(tmp_path: Path) -> None:
-    settings = evaluate.Settings(["single_point"], ["demo"], data_root=Path("nowhere"), out=tmp_path, subset="2")
+    asked = evaluate.Settings(["single_point"], ["demo"], data_root=Path("nowhere"), out=tmp_path, subset="2")
     plans = [
-        evaluate.make_plan(replace(settings, out=tmp_path / value, assignments=[f"task.first_click={value}"]))
+        evaluate.make_plan(replace(asked, out=tmp_path / value, assignments=[f"task.first_click={value}"]))
         for value in ("centre", "random")
     ]
     assert [len(group) for group in evaluate.groups([t for plan in plans for t in plan.triples])] == [2]

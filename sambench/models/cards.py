@@ -11,6 +11,9 @@ from typing import Any, Protocol
 
 from sambench.types import Model
 
+GPU_IMAGES = 8
+"""Images that a GPU encodes at once where nobody has said or measured how many fit."""
+
 
 @dataclass(frozen=True)
 class ModelCard:

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sambench.models.cards import Found
+from sambench.models.cards import GPU_IMAGES, Found
 from sambench.models.exact import exact_convolutions
 from sambench.models.memory import in_halves
 from sambench.types import Image, View
@@ -27,7 +27,6 @@ GPU_PROMPTS = 64
 """Prompts decoded at once. A CPU is fastest with one or two, whose pixels stay in its caches; with one, moreover, a
 prompt's answer does not depend on the others."""
 CPU_IMAGES = 1
-GPU_IMAGES = 8
 """Images encoded at once."""
 
 

@@ -19,7 +19,7 @@ from typing import Any, cast
 from sambench import options
 from sambench.errors import UsageError
 from sambench.models import families
-from sambench.models.cards import Adapter, Found, ModelCard
+from sambench.models.cards import GPU_IMAGES, Adapter, Found, ModelCard
 from sambench.models.wrapper import PredictorModel
 from sambench.plugins import load_object, source_digest
 from sambench.types import Model
@@ -38,7 +38,6 @@ def _cards() -> dict[str, ModelCard]:
 ZOO: Mapping[str, ModelCard] = _cards()
 """Every model that has a card, by name."""
 DEFAULT = "region_tree"
-GPU_BATCH = 8
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ class Located:
 
     def encode_batch(self, device: str) -> int:
         """Images encoded at once unless ``--batch-size`` says otherwise."""
-        return GPU_BATCH if device == "cuda" and self.adapter else 1
+        return GPU_IMAGES if device == "cuda" and self.adapter else 1
 
     def load(self, device: str, encode_batch: int) -> Model:
         """The model, ready on ``device``, encoding ``encode_batch`` images at once."""
