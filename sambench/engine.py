@@ -58,6 +58,11 @@ def _here(job: Job, work: Sequence[Batch], stop: threading.Event, model: Model |
 
 def fitting_batch(model: zoo.Located, device: str) -> int:
     """How many images fit on a GPU at once; see :func:`sambench.models.memory.fitting_batch`. Loads the model."""
+    import torch
+
     from sambench.models import memory
 
-    return memory.fitting_batch(model.load(device, 1), device)
+    size = memory.fitting_batch(model.load(device, 1), device)
+    # Workers in processes of their own want what this one needs no more.
+    memory.free(torch.device(device))
+    return size

@@ -65,18 +65,17 @@ def merge(out: Path, *, remove: bool = False) -> tuple[list[Path], list[str]]:
 
 
 def _find(out: Path) -> dict[Path, list[_Shard]]:
-    """The shards by the path of their run under ``out``, in order."""
+    """The shards by the path of their run under ``out``, in order; of a sweep those of every value."""
     found: dict[Path, list[_Shard]] = defaultdict(list)
-    for path in sorted((out / SHARDS).glob("*-of-*/*/*/*/manifest.json")):
+    for path in sorted(out.glob(f"**/{SHARDS}/*-of-*/*/*/*/manifest.json")):
         manifest = read_json(path)
         try:
             place, of = manifest["shard"]
             RunSpec(**manifest["spec"])
         except (KeyError, TypeError, ValueError) as error:
             raise RunError(f"{path} is no manifest of a shard of this version of sambench ({error})") from error
-        found[path.parent.relative_to(out / SHARDS / path.parents[3].name)].append(
-            _Shard(path.parent, place, of, manifest)
-        )
+        run = path.parents[5].relative_to(out) / path.parent.relative_to(path.parents[3])
+        found[run].append(_Shard(path.parent, place, of, manifest))
     return {name: sorted(shards, key=lambda shard: (shard.of, shard.place)) for name, shards in found.items()}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fixtures.toy_runs import Call, arguments
 from hypothesis import HealthCheck, settings
 from PIL import Image
 
@@ -160,3 +162,17 @@ def _ended(done: subprocess.CompletedProcess[str], code: int | None) -> subproce
         assert done.returncode == code, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
     assert "Traceback" not in done.stderr, done.stderr
     return done
+
+
+@pytest.fixture(scope="module")
+def undisturbed(sambench_cli: Call, toy_data: Path, toy_model: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The output folder of a run that nothing happened to. Not to be changed."""
+    out = tmp_path_factory.mktemp("undisturbed")
+    sambench_cli(*arguments(toy_data, toy_model, out, "--workers", 1))
+    return out
+
+
+@pytest.fixture
+def own_data(toy_data: Path, tmp_path: Path) -> Path:
+    """A copy of the toy data, to be changed."""
+    return Path(shutil.copytree(toy_data, tmp_path / "own_data"))

@@ -10,31 +10,28 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
+from fixtures.toy_runs import (
+    DRIVER,
+    Call,
+    arguments,
+    children,
+    read,
+    shards,
+    the_run,
+    wait_for,
+)
 
 from sambench.run import read_records
 
-Call = Callable[..., "subprocess.CompletedProcess[str]"]
-
-DRIVER = "import sambench.recording as r; r.FLUSH_SECONDS = 0.05; from sambench.cli import main; main()"
-
-
-def arguments(data: Path, model: str, out: Path, *more: object) -> list[str]:
-    return [*map(str, ("run", "-t", "single_point", "-d", f"mask_pngs:{data}", "-m", model, "--out", out, *more))]
-
-
-def the_run(out: Path) -> Path:
-    (manifest,) = out.glob("single_point/*/*/manifest.json")
-    return manifest.parent
-
 
 def manifest(out: Path) -> dict[str, Any]:
-    loaded: dict[str, Any] = json.loads((the_run(out) / "manifest.json").read_text())
+    loaded: dict[str, Any] = read(the_run(out) / "manifest.json")
     return loaded
 
 
@@ -76,44 +73,13 @@ def ended(child: subprocess.Popen[str], code: int) -> str:
     return complaint
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 300) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.05)
-
-
-def shards(out: Path) -> list[Path]:
-    return list(out.glob("single_point/*/*/records/0*.parquet"))
-
-
-def children(pid: int) -> list[int]:
-    """The worker processes, without multiprocessing's own."""
-    pids = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [int(p) for p in pids if b"spawn_main" in Path(f"/proc/{p}/cmdline").read_bytes()]
-
-
-@pytest.fixture(scope="module")
-def undisturbed(sambench_cli: Call, toy_data: Path, toy_model: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The output folder of a run that nothing happened to. Not to be changed."""
-    out = tmp_path_factory.mktemp("undisturbed")
-    sambench_cli(*arguments(toy_data, toy_model, out, "--workers", 1))
-    return out
-
-
-@pytest.fixture
-def own_data(toy_data: Path, tmp_path: Path) -> Path:
-    """A copy of the toy data, to be changed."""
-    return Path(shutil.copytree(toy_data, tmp_path / "own_data"))
-
-
 @pytest.mark.parametrize("workers", [1, 2])
 def test_sigterm_finishes_what_is_in_hand(
     undisturbed: Path, sambench_cli: Call, toy_data: Path, toy_model: str, tmp_path: Path, workers: int
 ) -> None:
     """What a cluster sends before it takes the machine away."""
     out = tmp_path / "out"
-    child = start(arguments(toy_data, toy_model, out, "--workers", workers), seconds=0.4)
+    child = start(arguments(toy_data, toy_model, out, "--workers", workers), seconds=2)
     wait_for(lambda: shards(out))
     child.send_signal(signal.SIGTERM)
     complaint = ended(child, 130)
@@ -148,7 +114,7 @@ def test_a_file_that_never_answers_does_not_keep_a_run_from_ending(
 ) -> None:
     """A pipe that nobody writes to stands in for a network file system that hangs."""
     image, good, out = own_data / "images" / "im05.png", tmp_path / "good.png", tmp_path / "out"
-    assert json.loads((the_run(undisturbed) / "index.json").read_text()).index("im05") > 0
+    assert read(the_run(undisturbed) / "index.json").index("im05") > 0
     image.rename(good)
     os.mkfifo(image)
     driver = "import sambench.worker as w; w.STALLED_SECONDS = 1.0\n" + DRIVER.replace("; ", "\n")
@@ -163,7 +129,7 @@ def test_a_file_that_never_answers_does_not_keep_a_run_from_ending(
     assert workers > 1 or "does the file system of" in said
     # What comes before it in the same hands is on disk; with another worker all the others are.
     wait_for(lambda: list(out.glob("single_point/*/*/index.json")))
-    done = json.loads((the_run(out) / "index.json").read_text()).index("im05") if workers == 1 else 7
+    done = read(the_run(out) / "index.json").index("im05") if workers == 1 else 7
     wait_for(lambda: shards(out) and len(read_records(the_run(out)).column("image_id").unique()) >= done)
     child.send_signal(signal.SIGINT)
     ended(child, 130)
@@ -175,7 +141,7 @@ def test_a_file_that_never_answers_does_not_keep_a_run_from_ending(
 
 def test_a_killed_worker_is_replaced(undisturbed: Path, toy_data: Path, toy_model: str, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    child = start(arguments(toy_data, toy_model, out, "--workers", 2), seconds=0.5)
+    child = start(arguments(toy_data, toy_model, out, "--workers", 2), seconds=1)
     wait_for(lambda: shards(out))
     os.kill(children(child.pid)[0], signal.SIGKILL)
     ended(child, 0)
@@ -187,7 +153,7 @@ def test_a_dataset_that_vanishes_and_comes_back(
     undisturbed: Path, sambench_cli: Call, own_data: Path, toy_model: str, tmp_path: Path
 ) -> None:
     out, away = tmp_path / "out", tmp_path / "away"
-    child = start(arguments(own_data, toy_model, out, "--workers", 1), seconds=0.3)
+    child = start(arguments(own_data, toy_model, out, "--workers", 1), seconds=1)
     wait_for(lambda: shards(out))
     own_data.rename(away)
     complaint = ended(child, 1)
@@ -199,7 +165,7 @@ def test_a_dataset_that_vanishes_and_comes_back(
 
 def test_an_output_folder_that_vanishes_is_one_line(toy_data: Path, toy_model: str, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    child = start(arguments(toy_data, toy_model, out, "--workers", 1), seconds=0.3)
+    child = start(arguments(toy_data, toy_model, out, "--workers", 1), seconds=1)
     wait_for(lambda: shards(out))
     shutil.rmtree(out)
     complaint = ended(child, 1)
@@ -243,7 +209,7 @@ def test_progress_and_profile_are_written(sambench_cli: Call, toy_data: Path, to
     assert lines[0]["images_done"] == 0
     assert (lines[-1]["images_done"], lines[-1]["images_total"], lines[-1]["masks"]) == (12, 12, 30)
     assert lines[-1]["run"].startswith("single_point · mask_pngs:")
-    trace = json.loads((the_run(out) / "files" / "trace.json").read_text())["traceEvents"]
+    trace = read(the_run(out) / "files" / "trace.json")["traceEvents"]
     spans = [event for event in trace if event["ph"] == "X"]
     assert {"load", "encode", "single_point"} == {event["name"] for event in spans}
     assert sorted(e["args"]["about"] for e in spans if e["name"] == "single_point") == [f"im{n:02d}" for n in range(12)]

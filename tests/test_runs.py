@@ -10,50 +10,34 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from fixtures.toy_runs import (
+    DRIVER,
+    Call,
+    arguments,
+    children,
+    read,
+    shards,
+    the_run,
+    wait_for,
+)
 from PIL import Image
 
 from sambench.run import read_records, records_digest
 
-Call = Callable[..., subprocess.CompletedProcess[str]]
-
-
-def arguments(data: Path, model: str, out: Path, *more: object) -> list[str]:
-    return [*map(str, ("run", "-t", "single_point", "-d", f"mask_pngs:{data}", "-m", model, "--out", out, *more))]
-
-
-def the_run(out: Path) -> Path:
-    (manifest,) = out.glob("single_point/*/*/manifest.json")
-    return manifest.parent
-
 
 def summary(out: Path) -> dict[str, Any]:
-    loaded: dict[str, Any] = json.loads((the_run(out) / "summary.json").read_text())
+    loaded: dict[str, Any] = read(the_run(out) / "summary.json")
     return loaded
 
 
 def table(out: Path) -> pa.Table:
     return read_records(the_run(out)).drop_columns(["time_ms"])
-
-
-@pytest.fixture(scope="module")
-def undisturbed(sambench_cli: Call, toy_data: Path, toy_model: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The output folder of a run that nothing happened to. Not to be changed."""
-    out = tmp_path_factory.mktemp("undisturbed")
-    sambench_cli(*arguments(toy_data, toy_model, out, "--workers", 1))
-    return out
-
-
-@pytest.fixture
-def own_data(toy_data: Path, tmp_path: Path) -> Path:
-    """A copy of the toy data, to be changed."""
-    return Path(shutil.copytree(toy_data, tmp_path / "own_data"))
 
 
 def test_a_run_is_complete_and_says_so(undisturbed: Path, toy_data: Path) -> None:
@@ -106,9 +90,6 @@ def test_a_limited_run_goes_on_to_the_full_one(
     assert summary(out) == summary(undisturbed)
 
 
-DRIVER = "import sambench.recording as e; e.FLUSH_SECONDS = 0.05; from sambench.cli import main; main()"
-
-
 @pytest.mark.timeout(3000)  # twenty starts of a run, which take long where the cores are taken
 def test_kill_nine_at_random_moments(undisturbed: Path, toy_data: Path, toy_model: str, tmp_path: Path) -> None:
     """At least 20 kills, of runs with one worker and with two; then the records are those of a quiet run."""
@@ -126,7 +107,7 @@ def test_kill_nine_at_random_moments(undisturbed: Path, toy_data: Path, toy_mode
             if child.wait() == 0:
                 break
             kills += 1
-            partial += 0 < len(_shards(out)) < 12
+            partial += 0 < len(shards(out)) < 12
         assert table(out).equals(table(undisturbed))
         assert summary(out) == summary(undisturbed)
         attempt += 1
@@ -138,23 +119,19 @@ def _until_a_random_moment(child: subprocess.Popen[bytes], out: Path, rng: rando
     if rng.random() < 0.2:
         time.sleep(rng.uniform(0, 2))
         return
-    enough = len(_shards(out)) + rng.randrange(1, 6)
-    while child.poll() is None and len(_shards(out)) < enough:
+    enough = len(shards(out)) + rng.randrange(1, 6)
+    while child.poll() is None and len(shards(out)) < enough:
         time.sleep(0.01)
     time.sleep(rng.uniform(0, 0.15))
-
-
-def _shards(out: Path) -> list[Path]:
-    return list(out.glob("single_point/*/*/records/0*.parquet"))
 
 
 def test_an_interrupt_says_how_to_go_on(undisturbed: Path, toy_data: Path, toy_model: str, tmp_path: Path) -> None:
     out = tmp_path / "interrupted"
     command = [sys.executable, "-c", DRIVER, *arguments(toy_data, toy_model, out, "--workers", 1)]
     child = subprocess.Popen(
-        command, env={**os.environ, "TOY_SECONDS": "0.4"}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command, env={**os.environ, "TOY_SECONDS": "2"}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    _wait_for(lambda: len(_shards(out)) >= 2)
+    wait_for(lambda: len(shards(out)) >= 2)
     child.send_signal(signal.SIGINT)
     _, complaint = child.communicate(timeout=300)
     assert child.returncode == 130
@@ -171,18 +148,14 @@ def test_workers_end_with_a_killed_parent(toy_data: Path, toy_model: str, tmp_pa
     out = tmp_path / "orphans"
     command = [sys.executable, "-c", DRIVER, *arguments(toy_data, toy_model, out, "--workers", 2)]
     child = subprocess.Popen(
-        command, env={**os.environ, "TOY_SECONDS": "0.5"}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command, env={**os.environ, "TOY_SECONDS": "2"}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
-    _wait_for(lambda: len(_shards(out)) >= 1)
-    workers = _children(child.pid)
+    wait_for(lambda: len(shards(out)) >= 1)
+    workers = children(child.pid)
     assert len(workers) >= 2
     child.kill()
     child.wait()
-    _wait_for(lambda: not any(_alive(pid) for pid in workers))
-
-
-def _children(pid: int) -> list[int]:
-    return [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    wait_for(lambda: not any(_alive(pid) for pid in workers))
 
 
 def _alive(pid: int) -> bool:
@@ -190,13 +163,6 @@ def _alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
-
-
-def _wait_for(condition: Callable[[], bool], seconds: float = 300) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.05)
 
 
 def test_two_processes_on_one_directory(sambench_cli: Call, toy_data: Path, toy_model: str, tmp_path: Path) -> None:
@@ -208,7 +174,7 @@ def test_two_processes_on_one_directory(sambench_cli: Call, toy_data: Path, toy_
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    _wait_for(lambda: any(out.glob("single_point/*/*/manifest.json")))
+    wait_for(lambda: any(out.glob("single_point/*/*/manifest.json")))
     second = sambench_cli(*arguments(toy_data, toy_model, out), code=2)
     assert f"in use by process {first.pid} on" in second.stderr
     first.send_signal(signal.SIGINT)
@@ -245,9 +211,9 @@ def test_an_unreadable_sample_is_listed_and_retried_alone(
     done = summary(out)
     assert (done["complete"], done["n_scored"], done["n_failed"], done["n_pending"]) == (False, 11, 1, 0)
     image.write_bytes(whole)
-    shards = len(_shards(out))
+    written = len(shards(out))
     sambench_cli(*arguments(own_data, toy_model, out))
-    assert len(_shards(out)) == shards + 1
+    assert len(shards(out)) == written + 1
     assert (the_run(out) / "errors.jsonl").read_text() == ""
     assert table(out).equals(table(quiet))
     assert summary(out) == summary(quiet)
@@ -305,7 +271,7 @@ def test_a_full_disk_is_one_line_and_the_run_can_go_on(
     assert "cannot write" in line
     assert "000006.parquet: a file size limit is hit" in line
     assert "Traceback" not in failed.stderr
-    assert len(_shards(out)) == 5
+    assert len(shards(out)) == 5
     assert not list(out.glob("single_point/*/*/records/.*"))
     sambench_cli(*more)
     assert table(out).equals(table(undisturbed))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,21 +10,16 @@ import official_sam
 import pytest
 import torch
 from fixtures.sam_family import picture
+from fixtures.threads import one_thread
 
 from sambench.models.sam import SamModel, SamOptions, SamPrediction, SamView, load_checkpoint
 from sambench.types import DecodesTogether, Prompts
 
+__all__ = ["one_thread"]
+
 ROUNDING = 1e-4
 """Logits have a standard deviation above 0.5."""
 SIZES = ((90, 120), (120, 80), (64, 64))
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
-from subprocess import CompletedProcess
-from typing import Any
 
 import pytest
+from fixtures.toy_runs import Call, arguments, read, the_run
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sambench.evaluate import part_of
 from sambench.run import read_records
-
-Call = Callable[..., "CompletedProcess[str]"]
 
 
 @given(n=st.integers(0, 60), shards=st.integers(1, 9), batch=st.integers(1, 8))
@@ -30,27 +25,6 @@ def test_shards_are_exact_and_contiguous(n: int, shards: int, batch: int) -> Non
     assert max(sizes) - min(sizes) <= 1
 
 
-def arguments(data: Path, model: str, out: Path, *more: object) -> list[object]:
-    return ["run", "-t", "single_point", "-d", f"mask_pngs:{data}", "-m", model, "--out", out, *more]
-
-
-def the_run(out: Path) -> Path:
-    (manifest,) = out.glob("single_point/*/*/manifest.json")
-    return manifest.parent
-
-
-def read(path: Path) -> Any:
-    return json.loads(path.read_text())
-
-
-@pytest.fixture(scope="module")
-def whole(sambench_cli: Call, toy_data: Path, toy_model: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The output folder of a run in one piece. Not to be changed."""
-    out = tmp_path_factory.mktemp("whole")
-    sambench_cli(*arguments(toy_data, toy_model, out, "--workers", 1))
-    return out
-
-
 @pytest.fixture(scope="module")
 def cut(sambench_cli: Call, toy_data: Path, toy_model: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The output folder of the same run in three shards, the second in two goes. Not to be changed."""
@@ -62,13 +36,15 @@ def cut(sambench_cli: Call, toy_data: Path, toy_model: str, tmp_path_factory: py
     return out
 
 
-def test_shards_merge_to_the_run_that_was_not_cut(whole: Path, cut: Path, sambench_here: Call, tmp_path: Path) -> None:
+def test_shards_merge_to_the_run_that_was_not_cut(
+    undisturbed: Path, cut: Path, sambench_here: Call, tmp_path: Path
+) -> None:
     out = Path(shutil.copytree(cut, tmp_path / "out"))
     assert not list(out.glob("single_point"))
     merged = sambench_here("merge", out)
     assert "12/12" in merged.stdout
-    assert read(the_run(out) / "summary.json") == read(the_run(whole) / "summary.json")
-    records, expected = (read_records(the_run(at)).drop_columns(["time_ms"]) for at in (out, whole))
+    assert read(the_run(out) / "summary.json") == read(the_run(undisturbed) / "summary.json")
+    records, expected = (read_records(the_run(at)).drop_columns(["time_ms"]) for at in (out, undisturbed))
     assert records.equals(expected)
     manifest = read(the_run(out) / "manifest.json")
     assert manifest["status"] == "complete"
@@ -108,7 +84,7 @@ def test_a_missing_shard_is_named(cut: Path, sambench_here: Call, tmp_path: Path
 
 
 def test_an_unfinished_shard_is_named_and_goes_on(
-    whole: Path, sambench_cli: Call, sambench_here: Call, toy_data: Path, toy_model: str, tmp_path: Path
+    undisturbed: Path, sambench_cli: Call, sambench_here: Call, toy_data: Path, toy_model: str, tmp_path: Path
 ) -> None:
     data = Path(shutil.copytree(toy_data, tmp_path / "data"))
     image = data / "images" / "im07.png"
@@ -122,7 +98,7 @@ def test_an_unfinished_shard_is_named_and_goes_on(
     image.write_bytes(good)
     sambench_cli(*arguments(data, toy_model, out, "--shard", "2/2"))
     sambench_here("merge", out)
-    ours, theirs = (read(the_run(at) / "summary.json") for at in (out, whole))
+    ours, theirs = (read(the_run(at) / "summary.json") for at in (out, undisturbed))
     assert ours["metrics"] == theirs["metrics"]
 
 
@@ -141,7 +117,7 @@ def test_shards_of_different_runs_are_refused(
 
 
 def test_more_shards_than_batches(
-    whole: Path, sambench_cli: Call, sambench_here: Call, toy_data: Path, toy_model: str, tmp_path: Path
+    undisturbed: Path, sambench_cli: Call, sambench_here: Call, toy_data: Path, toy_model: str, tmp_path: Path
 ) -> None:
     """Twelve images in batches of five are three batches: of four shards one has nothing to do."""
     out = tmp_path / "out"
@@ -150,13 +126,25 @@ def test_more_shards_than_batches(
     counts = [read(path)["timings"].get("wall", 0) > 0 for path in sorted(out.glob("shards/*/*/*/*/manifest.json"))]
     assert counts.count(False) == 1
     assert "12/12" in sambench_here("merge", out).stdout
-    assert read(the_run(out) / "summary.json")["metrics"] == read(the_run(whole) / "summary.json")["metrics"]
+    assert read(the_run(out) / "summary.json")["metrics"] == read(the_run(undisturbed) / "summary.json")["metrics"]
 
 
 @pytest.mark.parametrize("shard", ["0/3", "4/3", "1", "a/b", "1/0", "-1/3"])
 def test_what_is_no_shard(shard: str, sambench_here: Call, toy_data: Path, toy_model: str, tmp_path: Path) -> None:
     done = sambench_here(*arguments(toy_data, toy_model, tmp_path / "out", "--shard", shard), code=2)
     assert f"--shard {shard}: write it as I/N, from 1/N to N/N" in done.stderr
+
+
+def test_shards_of_a_sweep(
+    undisturbed: Path, sambench_cli: Call, sambench_here: Call, toy_data: Path, toy_model: str, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    for shard in ("1/2", "2/2"):
+        sambench_cli(*arguments(toy_data, toy_model, out, "--shard", shard, "--sweep", "task.min_area=1,2"))
+    merged = sambench_here("merge", out)
+    assert merged.stdout.count("12/12") == 2
+    (one,) = (out / "task.min_area=1").glob("single_point/*/*/summary.json")
+    assert read(one)["metrics"]["miou"] == read(the_run(undisturbed) / "summary.json")["metrics"]["miou"]
 
 
 def test_nothing_to_merge(sambench_here: Call, tmp_path: Path) -> None:
