@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import ClassVar
 
-from sambench.readers.refer import ReferDataset, ReferOptions, locate
+from sambench.readers.refer import ReferDataset
 from sambench.types import Archive, Card, Semantics, Split
 
 ZIP = "https://web.archive.org/web/20220413011718/https://bvisionweb1.cs.unc.edu/licheng/referit/data/refcoco.zip"
@@ -62,12 +61,6 @@ CARD = Card(
 
 class RefCoco(ReferDataset):
     card: ClassVar[Card] = CARD
-    arguments: ClassVar[tuple[str, ...]] = ()
-    Options = ReferOptions
-
-    @classmethod
-    def locate(cls, root: Path, split: str, options: ReferOptions) -> Path | None:
-        return locate(CARD, root, split)
 
 
 PLUGIN = RefCoco

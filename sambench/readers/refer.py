@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, ClassVar, Literal, NoReturn
 
 import numpy as np
 
@@ -150,6 +150,24 @@ class ReferDataset(ListedDataset):
     attribute :data:`~sambench.queries.EXPRESSIONS`. The index counts these, and holds the images that have one.
     """
 
+    card: ClassVar[Card]
+    arguments: ClassVar[tuple[str, ...]] = ()
+    Options = ReferOptions
+
+    @classmethod
+    def locate(cls, root: Path, split: str, options: ReferOptions) -> Path | None:
+        """The files of the three have the same names, so that the folder's tells them apart."""
+        named = {nfc(folder).casefold() for folder in cls.card.folders}
+        return next(
+            (
+                at
+                for at in candidates(root, cls.card.folders)
+                if nfc(os.path.basename(os.path.abspath(at))).casefold() in named
+                and (at / _refs_name(split.partition("_")[0])).is_file()
+            ),
+            None,
+        )
+
     def __init__(self, root: Path, split: str, options: ReferOptions) -> None:
         self.root, self.options = root, options
         partition, _, self.split = split.partition("_")
@@ -218,21 +236,6 @@ class ReferDataset(ListedDataset):
             known = ", ".join(sorted({ref.split for ref in refs})) or "none"
             raise UsageError(f"{self._refs_file}: nothing is of split {self.split} (it has: {known})")
         return referred
-
-
-def locate(card: Card, root: Path, split: str) -> Path | None:
-    """The folder of a dataset, or None. The files of the three have the same names, so that the folder's tells them
-    apart."""
-    named = {nfc(folder).casefold() for folder in card.folders}
-    return next(
-        (
-            at
-            for at in candidates(root, card.folders)
-            if nfc(os.path.basename(os.path.abspath(at))).casefold() in named
-            and (at / _refs_name(split.partition("_")[0])).is_file()
-        ),
-        None,
-    )
 
 
 def _refs_name(partition: str) -> str:
