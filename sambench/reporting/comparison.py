@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sambench.errors import UsageError
-from sambench.files import output_error, write_atomic
 from sambench.metrics.paired import Paired
 from sambench.reporting import data, markdown, text
 from sambench.reporting.console import aligned
@@ -143,17 +141,12 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
 def write(comparison: Comparison, out: Path) -> Path:
     """``comparison.md``, ``.csv`` and ``.json`` in ``out``, each whole or not at all; answers the path of the first.
     Raises UsageError (``out`` cannot be made) and OutputError."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"{output_error(out, error)}; choose another --out") from error
     files = {
         "comparison.csv": data.csv_text(_COLUMNS, _rows((*comparison.differences, *comparison.macros))),
         "comparison.json": data.json_text(as_json(comparison)),
         "comparison.md": markdown_page(comparison),
     }
-    for name, content in files.items():
-        write_atomic(out / name, content.encode("utf-8", "backslashreplace"))
+    data.write_all(out, ((name, content.encode("utf-8", "backslashreplace")) for name, content in files.items()))
     return out / "comparison.md"
 
 

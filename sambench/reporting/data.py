@@ -6,8 +6,11 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
+from sambench.errors import UsageError
+from sambench.files import output_error, write_atomic
 from sambench.reporting.baseline import Against
 from sambench.reporting.load import Metrics, RunSummary
 from sambench.reporting.tables import Leaderboard
@@ -154,3 +157,23 @@ def _measured(metric: Metric) -> dict[str, Any]:
         "n": metric.n,
         "unit": metric.unit,
     }
+
+
+def write_all(out: Path, files: Iterable[tuple[str, bytes]]) -> None:
+    """Writes files, by their names in ``out``. One that is there as it should be is left alone: a site of thousands of
+    pages is mostly the one of yesterday.
+
+    Raises UsageError (``out`` cannot be made or read) and OutputError.
+    """
+    made: set[Path] = set()
+    for name, content in files:
+        path = out / name
+        try:
+            if path.parent not in made:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                made.add(path.parent)
+            if path.is_file() and path.read_bytes() == content:
+                continue
+        except OSError as error:
+            raise UsageError(f"{output_error(out, error)}; choose another --out") from error
+        write_atomic(path, content)

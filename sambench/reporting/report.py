@@ -7,8 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 
-from sambench.errors import UsageError
-from sambench.files import output_error, write_atomic
 from sambench.reporting import data, figures, latex, markdown, site, text, tradeoffs
 from sambench.reporting.baseline import by_baseline, compare
 from sambench.reporting.cuts import Cut, cuts, metrics_by_clicks
@@ -86,7 +84,7 @@ def write_report(run_paths: Iterable[Path | str], out: Path, baseline: str = "")
     # JSON may have carried half of a surrogate pair into a name, which UTF-8 cannot hold.
     texts = ((name, content.encode("utf-8", "backslashreplace")) for name, content in files.items())
     pages = site.files(site.Content(runs, boards, compared, traded, pictures, joined, left_out, out))
-    _write_all(out, itertools.chain(((p.file, p.svg) for p in pictures), texts, pages))
+    data.write_all(out, itertools.chain(((p.file, p.svg) for p in pictures), texts, pages))
     return out / "report.md"
 
 
@@ -97,23 +95,6 @@ def _latency_files(traded: Sequence[tradeoffs.Tradeoff]) -> dict[str, str]:
         "latency.csv": data.csv_text(tradeoffs.COLUMNS, tradeoffs.csv_rows(traded)),
         "latency.json": data.json_text(tradeoffs.as_json(traded)),
     }
-
-
-def _write_all(out: Path, files: Iterable[tuple[str, bytes]]) -> None:
-    """Writes files, by their names in ``out``. One that is there as it should be is left alone: a site of thousands of
-    pages is mostly the one of yesterday."""
-    made: set[Path] = set()
-    for name, content in files:
-        path = out / name
-        try:
-            if path.parent not in made:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                made.add(path.parent)
-            if path.is_file() and path.read_bytes() == content:
-                continue
-        except OSError as error:
-            raise UsageError(f"{output_error(out, error)}; choose another --out") from error
-        write_atomic(path, content)
 
 
 def _curves(runs: Sequence[RunSummary], joined: _Joined) -> list[Picture]:
