@@ -31,6 +31,7 @@ import torch
 from numpy.typing import NDArray
 
 from sambench import evaluate
+from sambench.latency import device_name
 from sambench.models.sam import SamModel, SamOptions, load
 from sambench.suite.datasets.bbbc038 import PLUGIN as Bbbc038
 from sambench.suite.tasks.single_point import PLUGIN as SinglePoint
@@ -235,15 +236,8 @@ def whole_run_share(checkpoint: Path, dataset: str, root: Path, device: str, ima
 
 
 def machine(device: str) -> dict[str, Any]:
-    cpu = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        names = [
-            line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")
-        ]
-        cpu = names[0] if names else cpu
     return {
-        "cpu": cpu,
+        "cpu": device_name("cpu"),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if device == "cuda" else None,

@@ -796,14 +796,14 @@ def bench_accuracy_of(changes: Sequence[str], as_json: bool, **arguments: Any) -
     of --set (model.dtype=bfloat16) and the flags run.batch_size, run.threads, run.device and run.encodings_dtype of
     `sambench run`. Runs that are there already are reused."""
     from sambench import accuracy
-    from sambench.progress import Reporter
+    from sambench.progress import RunProgress
     from sambench.reporting import effects
     from sambench.stopping import stoppable
 
     settings = _settings(**arguments)
     plan = accuracy.make_plan(settings, changes)
     with stoppable() as stop:
-        found, incomplete = accuracy.carry_out(plan, Reporter(), stop)
+        found, incomplete = accuracy.carry_out(plan, RunProgress, stop)
     for path, summary in incomplete:
         _explain_incomplete(path, summary, settings)
     written = effects.write(plan.model, found, plan.folder)

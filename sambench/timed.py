@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from sambench.models.coded_masks import CodedMasks, CodedPrediction, MaskFilter
 from sambench.models.logit_windows import LogitWindow, SoftPrediction
 from sambench.types import DecodesTogether, Mask, Prediction, Prompts, View
+
+Item = TypeVar("Item")
 
 
 class TimedView:
@@ -28,12 +30,8 @@ class TimedView:
 
     def _crops(self, boxes: Sequence[tuple[int, int, int, int]]) -> Iterator[TimedView]:
         crops = self.view.crops(boxes)  # type: ignore[attr-defined]
-        while True:
-            began = time.perf_counter()
-            crop = next(crops, None)
-            self.whole.decode_seconds += time.perf_counter() - began
-            if crop is None:
-                return
+        for crop, seconds in _clocked(crops):
+            self.whole.decode_seconds += seconds
             yield TimedView(crop, self.whole)
 
     def predict(self, prompts: Prompts, *, multimask: bool) -> Prediction:
@@ -88,12 +86,8 @@ class _TimedPrediction:
 class _TimedSoftPrediction(_TimedPrediction):
     def logits(self, which: Sequence[tuple[int, int]], margin: int) -> Iterator[LogitWindow]:
         windows = self.prediction.logits(which, margin)
-        while True:
-            began = time.perf_counter()
-            window = next(windows, None)
-            self.view.postprocess_seconds += time.perf_counter() - began
-            if window is None:
-                return
+        for window, seconds in _clocked(windows):
+            self.view.postprocess_seconds += seconds
             yield window
 
     def boxes(self) -> NDArray[np.int64]:
@@ -101,6 +95,17 @@ class _TimedSoftPrediction(_TimedPrediction):
         boxes: NDArray[np.int64] = self.prediction.boxes()
         self.view.postprocess_seconds += time.perf_counter() - began
         return boxes
+
+
+def _clocked(items: Iterator[Item]) -> Iterator[tuple[Item, float]]:
+    """Each with how long it took to come."""
+    while True:
+        began = time.perf_counter()
+        try:
+            item = next(items)
+        except StopIteration:
+            return
+        yield item, time.perf_counter() - began
 
 
 class TimedDecoding:

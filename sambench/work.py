@@ -11,7 +11,7 @@ place: resuming, retrying, limits and shards cannot change a record's last bit.
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -185,8 +185,3 @@ def failure_of(id: str, error: Exception) -> Failure:
     frame = traceback.extract_tb(error.__traceback__)[-1]
     text = " ".join(str(error).split()) or type(error).__name__
     return Failure(id, f"{type(error).__name__}: {text}", type(error).__name__, f"{frame.filename}:{frame.lineno}")
-
-
-def ids_of(batches: Iterable[Batch]) -> list[str]:
-    """The samples that are to be done, in order."""
-    return [id for batch in batches for id, todo in zip(batch.ids, batch.todo, strict=True) if todo and id is not None]
