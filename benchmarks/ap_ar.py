@@ -234,7 +234,7 @@ def by_image(entries: Sequence[Mapping[str, Any]]) -> Mapping[int, list[Any]]:
 
 def sambench_score(case: str, truth_file: Path, results_file: Path) -> Evaluate:
     """The whole command, in this process."""
-    from sambench import cli
+    from sambench.cli import main as cli
 
     sambench(case, truth_file, results_file)
     task = "proposals" if case == "ar" else "instances"

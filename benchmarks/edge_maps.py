@@ -28,8 +28,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from single_point import VIT_B, Stopwatch, machine, ratio
 
-from sambench.models.edge_map import EdgeMapOptions, finish, strength_from_view
-from sambench.models.sam import SamModel, SamOptions, load
+from sambench.models.edges.edge_map import EdgeMapOptions, finish, strength_from_view
+from sambench.models.sam.sam import SamModel, SamOptions, load
 from sambench.readers.images import read_image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))

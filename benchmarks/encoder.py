@@ -27,8 +27,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sambench.models.exact import exact_convolutions
-from sambench.models.sam_encoder import ImageEncoder, compiled
+from sambench.models.common.exact import exact_convolutions
+from sambench.models.sam.sam_encoder import ImageEncoder, compiled
 
 SIZES = {
     "tiny": (64, 2, 2, (1,)),

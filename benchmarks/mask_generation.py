@@ -30,8 +30,8 @@ import torch
 from edge_maps import peak_gib
 from single_point import VIT_B, Stopwatch, machine, ratio
 
-from sambench.models.mask_generator import GeneratorOptions, MaskGenerator, Proposals
-from sambench.models.sam import SamOptions, load
+from sambench.models.common.mask_generator import GeneratorOptions, MaskGenerator, Proposals
+from sambench.models.sam.sam import SamOptions, load
 from sambench.readers.images import read_image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))

@@ -16,9 +16,9 @@ import resource
 
 import numpy as np
 
-from sambench import options
 from sambench.evaluate import SET_OWNERS
 from sambench.models import zoo
+from sambench.plugins import options
 from sambench.types import Prompts
 
 

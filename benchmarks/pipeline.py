@@ -24,7 +24,7 @@ import torch
 from single_point import VIT_B, machine
 
 from sambench import evaluate
-from sambench.encodings import EncodingsSpec
+from sambench.engine.encoding_cache import EncodingsSpec
 from sambench.models import zoo
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))

@@ -23,9 +23,9 @@ import numpy as np
 import skimage
 from skimage.segmentation import felzenszwalb
 
+from sambench.clicks import Click, next_click
 from sambench.metrics.iou import iou
-from sambench.models.region_tree import RegionTree
-from sambench.prompts import Click, next_click
+from sambench.models.region_tree.region_tree import RegionTree
 from sambench.suite.datasets.bbbc038 import PLUGIN as Bbbc038
 from sambench.suite.datasets.coco import PLUGIN as Coco
 from sambench.types import Image, Mask, Prompts

@@ -33,9 +33,9 @@ from typing import Any
 import pyarrow as pa
 
 from sambench import evaluate
-from sambench.recording import record
-from sambench.run import Outcome, RunDirectory, RunSpec, read_records
-from sambench.work import Done, Result
+from sambench.engine.job import Done, Result
+from sambench.engine.result_writer import record
+from sambench.runs.directory import Outcome, RunDirectory, RunSpec, read_records
 
 AHEAD = 2
 READY = 4

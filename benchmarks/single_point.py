@@ -31,8 +31,8 @@ import torch
 from numpy.typing import NDArray
 
 from sambench import evaluate
-from sambench.latency import device_name
-from sambench.models.sam import SamModel, SamOptions, load
+from sambench.bench.latency import device_name
+from sambench.models.sam.sam import SamModel, SamOptions, load
 from sambench.suite.datasets.bbbc038 import PLUGIN as Bbbc038
 from sambench.suite.tasks.single_point import PLUGIN as SinglePoint
 from sambench.types import Context, Prompts, Sample

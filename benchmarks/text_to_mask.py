@@ -38,7 +38,7 @@ from transformers import (
 )
 
 from sambench.models import zoo
-from sambench.models.mask_generator import GeneratorOptions, MaskGenerator
+from sambench.models.common.mask_generator import GeneratorOptions, MaskGenerator
 from sambench.readers.images import read_image
 from sambench.types import Prompts
 

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
-from sambench.readers import demo_cache
+from sambench.demo import cache
 from sambench.readers.coco_json import CocoReader
 from sambench.types import Card, IndexEntry, Sample, Split
 
@@ -46,7 +46,7 @@ class Demo:
     @classmethod
     def locate(cls, root: Path, split: str, options: Options) -> Path | None:
         """The cache folder, whatever the data root; :meth:`index` and :meth:`load` make what is not there yet."""
-        return demo_cache.folder()
+        return cache.folder()
 
     @property
     def categories(self) -> Mapping[int, str]:
@@ -64,11 +64,11 @@ class Demo:
 
     @cached_property
     def _reader(self) -> CocoReader:
-        demo_cache.ensure(self.root)
+        cache.ensure(self.root)
         return CocoReader(
-            self.root / demo_cache.ANNOTATIONS,
+            self.root / cache.ANNOTATIONS,
             lambda entry: self.root / "images" / str(entry["file_name"]),
-            prepare=demo_cache.with_boundaries,
+            prepare=cache.with_boundaries,
         )
 
 

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from sambench.errors import DataError, UsageError
 from sambench.readers.files import candidates, files_by_stem, list_folder
 from sambench.readers.images import SUFFIXES, read_image
-from sambench.readers.json_file import read_json
+from sambench.readers.json.file import read_json
 from sambench.readers.label_files import count_in_files
 from sambench.readers.listing import ListedDataset, Listing, MissingImages, list_images
 from sambench.readers.segmentations import segmentation_mask

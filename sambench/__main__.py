@@ -1,6 +1,6 @@
 """``python -m sambench`` is ``sambench``."""
 
-from sambench.cli import main
+from sambench.cli.main import main
 
 if __name__ == "__main__":
     main()

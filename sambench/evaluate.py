@@ -12,13 +12,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 import sambench
-from sambench import downloads, options, plugins, provenance, subsets, trace
-from sambench.encodings import EncodingCache, EncodingsSpec
-from sambench.engine import execute, fitting_batch
+from sambench.data import download, subset_files
+from sambench.engine import chrome_trace
+from sambench.engine.encoding_cache import EncodingCache, EncodingsSpec
+from sambench.engine.execute import execute, fitting_batch
+from sambench.engine.job import Job, TaskJob
+from sambench.engine.result_writer import Progress, Recorded
+from sambench.engine.worker import lacking
 from sambench.errors import SambenchError, UsageError
 from sambench.models import zoo
-from sambench.recording import Progress, Recorded
-from sambench.run import (
+from sambench.plugins import options, registry
+from sambench.runs import provenance
+from sambench.runs.directory import (
     SCHEMA,
     SHARDS,
     RunDirectory,
@@ -30,8 +35,6 @@ from sambench.run import (
     shard_name,
 )
 from sambench.types import Card, Context, Dataset, Metric, TakesInputs, Task
-from sambench.work import Job, TaskJob
-from sambench.worker import lacking
 
 ShowProgress = Callable[[str, int, int], AbstractContextManager[Progress]]
 """Called with title, images done before, images in all."""
@@ -147,11 +150,11 @@ def make_plan(settings: Settings, models: Sequence[zoo.Located] | None = None) -
     those are left out that are not defined on a dataset, or that a model cannot do.
     """
     for folder in settings.plugin_folders:
-        plugins.add_folder(folder)
+        registry.add_folder(folder)
     values = options.parse_assignments(settings.assignments, SET_OWNERS)
     tasks = []
     for name, asked in expand_tasks(settings.tasks):
-        plugin = plugins.load("tasks", name)
+        plugin = registry.load("tasks", name)
         built = options.build(plugin.Options, _of_task(plugin, values["task"], asked), "task")
         tasks.append((plugin(built), name, built, asked))
     wanted = [find_datasets(settings, task.name, values["dataset"], asked=asked) for task, _, _, asked in tasks]
@@ -175,7 +178,7 @@ def make_plan(settings: Settings, models: Sequence[zoo.Located] | None = None) -
         ]
         for one in found if able else ():
             dataset = one.open()
-            entries, subset = subsets.draw(dataset.index(), settings.subset, one.card.name, one.split)
+            entries, subset = subset_files.draw(dataset.index(), settings.subset, one.card.name, one.split)
             if not entries:
                 raise UsageError(f"dataset {one.label} has no image in split {one.split} at {one.root}")
             if isinstance(task, TakesInputs):
@@ -194,7 +197,7 @@ def expand_tasks(names: Sequence[str]) -> list[tuple[str, bool]]:
     """Names of tasks and whether each was asked for by it; ``all`` stands for all others."""
     found = {name: True for name in names if name != "all"}
     if "all" in names:
-        found = {name: found.get(name, False) for name in dict.fromkeys([*found, *plugins.names("tasks")])}
+        found = {name: found.get(name, False) for name in dict.fromkeys([*found, *registry.names("tasks")])}
     return list(found.items())
 
 
@@ -206,7 +209,7 @@ def _of_task(plugin: Any, values: Mapping[str, str], asked: bool) -> dict[str, s
     if asked:
         return dict(values)
     known = {
-        name: {field.name for field in fields(plugins.load("tasks", name).Options)} for name in plugins.names("tasks")
+        name: {field.name for field in fields(registry.load("tasks", name).Options)} for name in registry.names("tasks")
     }
     for key in values:
         if not any(key in names for names in known.values()):
@@ -225,10 +228,10 @@ def find_datasets(
     """
     found: list[Found] = []
     absent: list[Missing] = []
-    for request in plugins.parse_datasets(settings.datasets):
+    for request in registry.parse_datasets(settings.datasets):
         collection = request.name in COLLECTIONS
         for name in members(request.name, task) if collection else [request.name]:
-            plugin = plugins.load("datasets", name)
+            plugin = registry.load("datasets", name)
             if not collection and task is not None and task not in plugin.card.tasks:
                 if not asked:
                     continue
@@ -247,7 +250,7 @@ def find_datasets(
 
 def members(collection: str, task: str | None) -> list[str]:
     """The datasets of a collection that the task (if any) is defined on, by their cards."""
-    cards = {name: plugins.load("datasets", name).card for name in plugins.names("datasets")}
+    cards = {name: registry.load("datasets", name).card for name in registry.names("datasets")}
     groups = ("sam23", "reference", "ritm5") if collection == "all" else (collection,)
     return [name for name, card in cards.items() if card.group in groups and (task is None or task in card.tasks)]
 
@@ -266,13 +269,13 @@ def locate(
     if root is None:
         return None
     name = plugin.card.name
-    if coming := downloads.unfinished(name, root):
+    if coming := download.unfinished(name, root):
         record, missing = coming
         raise UsageError(
             f"dataset {name} at {root} is not whole yet, {', '.join(missing)} is to come: `sambench data get {name}` "
             f"goes on; to use what is there, delete {record}"
         )
-    return Found(str(plugins.Request(name, tuple(arguments))), reference, plugin, root, split, built)
+    return Found(str(registry.Request(name, tuple(arguments))), reference, plugin, root, split, built)
 
 
 def choose(
@@ -357,9 +360,9 @@ def device_for(model: zoo.Located, asked: str, backend: str = "local") -> str:
     if asked == "cpu":
         return "cpu"
     if backend == "ray":
-        from sambench import distributed
+        from sambench.engine import ray_workers
 
-        if distributed.has_gpus():
+        if ray_workers.has_gpus():
             return "cuda"
         if asked == "cuda":
             raise UsageError("--device cuda: no node of the Ray cluster has a GPU")
@@ -463,8 +466,8 @@ def carry_out(
                 "data_root": str(triple.found.root),
                 "model": triple.model.reference,
                 "weights": triple.model.weights_path,
-                "task_source": plugins.source_digest(type(triple.task)),
-                "dataset_source": plugins.source_digest(triple.found.plugin),
+                "task_source": registry.source_digest(type(triple.task)),
+                "dataset_source": registry.source_digest(triple.found.plugin),
             }
             directory.open(
                 fresh=settings.fresh, session=session | facts, info=information(triple), shard=settings.shard
@@ -511,7 +514,7 @@ def _close(
             directory.finish(status, seconds, None)
         return {}
     if recorded.spans:  # nothing was done: what an earlier command wrote stays
-        directory.add_file(TRACE, trace.chrome(recorded.spans))
+        directory.add_file(TRACE, chrome_trace.chrome(recorded.spans))
     summary = None
     if triple.settings.shard is None:
         complete = len(directory.done) == len(triple.index)
@@ -635,9 +638,9 @@ def _workers(model: zoo.Located, spec: RunSpec, settings: Settings) -> int:
     """A model on a GPU gets a worker for each; one that computes on all cores gets one; the others a core each. On a
     cluster as many as it has room for."""
     if settings.backend == "ray":
-        from sambench import distributed
+        from sambench.engine import ray_workers
 
-        return distributed.capacity(spec.device, spec.threads)
+        return ray_workers.capacity(spec.device, spec.threads)
     if spec.device == "cuda":
         import torch
 

@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from sambench import evaluate
+from sambench.engine.job import Done, Result, failure_of
+from sambench.engine.result_writer import Progress, Recorded, record
+from sambench.engine.worker import finished
 from sambench.errors import UsageError
 from sambench.evaluate import Settings, ShowProgress, Triple
 from sambench.models import zoo
-from sambench.options import NoOptions
-from sambench.recording import Progress, Recorded, record
-from sambench.run import Outcome, RunDirectory
+from sambench.plugins.options import NoOptions
+from sambench.runs.directory import Outcome, RunDirectory
 from sambench.types import Context, Dataset, Predictions, Task
-from sambench.work import Done, Result, failure_of
-from sambench.worker import finished
 
 SHOWN = 5
 """Ids that a complaint about many images names."""

@@ -24,8 +24,8 @@ from PIL import Image as Pillow
 from sambench.errors import DataError
 from sambench.metrics import edges as metric
 from sambench.metrics.edge_bootstrap import bootstrap_intervals
-from sambench.models.edge_map import EdgeMap, EdgeMapOptions, finish, strength_from_view, to_8bit
-from sambench.readers import edge_maps
+from sambench.models.edges.edge_map import EdgeMap, EdgeMapOptions, finish, strength_from_view, to_8bit
+from sambench.readers.predictions import edge_maps
 from sambench.types import Cases, Context, Later, Measured, Metric, Predictions, Sample, Scores, View
 
 COUNTS = ("sum_r", "cnt_r", "sum_p", "cnt_p")

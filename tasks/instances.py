@@ -25,9 +25,9 @@ from sambench.metrics import coco, coco_reference, run_lengths
 from sambench.metrics.iou import iou
 from sambench.metrics.run_lengths import RunLengths
 from sambench.metrics.stats import metric_of
-from sambench.models.box_prompts import BoxMasks, masks_of_boxes, moved
-from sambench.readers import detections
-from sambench.readers.detections import Detections, Results
+from sambench.models.common.box_prompts import BoxMasks, masks_of_boxes, moved
+from sambench.readers.predictions import detections
+from sambench.readers.predictions.detections import Detections, Results
 from sambench.types import Context, Dataset, Instance, Later, Mask, Measured, Metric, Predictions, Sample, Scores, View
 
 TRUTH = "truth"
@@ -113,7 +113,7 @@ class Instances:
         self._boxes = detections.load(Path(options.boxes).expanduser()) if file else None
         if options.detector:
             # Not before it is asked for: this brings torch.
-            from sambench.models import detectors
+            from sambench.models.detectors import detectors
 
             self._located = detectors.locate(options.detector)
 
@@ -136,7 +136,7 @@ class Instances:
                 known or {NO_CATEGORY: ""}, lambda id: id in index or _is_known(dataset, id), f"dataset {label}"
             )
         if self.options.detector:
-            from sambench.models import detectors
+            from sambench.models.detectors import detectors
 
             if not known:
                 raise UsageError(f"dataset {label} does not name its categories, so a detector's cannot be told")
@@ -281,7 +281,7 @@ class Instances:
         return kept, None, excluded + left_out, strangers
 
     def _detect(self, sample: Sample, context: Context) -> tuple[Detections, list[str]]:
-        from sambench.models import detectors
+        from sambench.models.detectors import detectors
 
         if self._detector is None:
             self._detector = detectors.Detector(self._located, context.device, context.threads)

@@ -17,9 +17,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from sambench.clicking import IDENTITY, Policy, click_through, countable, size_bins
 from sambench.errors import UsageError
 from sambench.metrics.stats import metric_of, metrics_by
+from sambench.protocols.click_loop import IDENTITY, Policy, click_through, countable, size_bins
 from sambench.types import Cases, Context, Measured, Metric, Predictions, Sample, Scores, View
 
 THRESHOLDS = (80, 85, 90)

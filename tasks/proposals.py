@@ -24,9 +24,9 @@ from sambench.errors import DataError
 from sambench.metrics import coco, coco_reference, run_lengths
 from sambench.metrics.run_lengths import RunLengths
 from sambench.metrics.stats import metric_of
-from sambench.models.mask_generator import GeneratorOptions, MaskGenerator
-from sambench.readers import detections
-from sambench.readers.detections import Detections
+from sambench.models.common.mask_generator import GeneratorOptions, MaskGenerator
+from sambench.readers.predictions import detections
+from sambench.readers.predictions.detections import Detections
 from sambench.types import Context, Instance, Later, Measured, Metric, Predictions, Sample, Scores, View
 
 LIMITS = (1, 10, 100, 1000)

@@ -17,10 +17,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from sambench.clicking import GROUP, IDENTITY, Clicked, Policy, click_through, countable, size_bins
 from sambench.errors import DataError
 from sambench.metrics.stats import metric_of, metrics_by
-from sambench.readers import mask_results
+from sambench.protocols.click_loop import GROUP, IDENTITY, Clicked, Policy, click_through, countable, size_bins
+from sambench.readers.predictions import masks
 from sambench.types import Cases, Context, Mask, Measured, Metric, Predictions, Sample, Scores, View
 
 FEW_VALUES = 12
@@ -103,7 +103,7 @@ class SinglePoint:
         return Measured([_row(one, sample, context) for one in clicked], excluded)
 
     def read_predictions(self, path: Path) -> Predictions:
-        return mask_results.read_predictions(path)
+        return masks.read_predictions(path)
 
     def score(self, sample: Sample, answers: Mapping[str, Sequence[tuple[Mask, float]]], context: Context) -> Measured:
         instances, excluded = countable(sample, self.options.min_area)

@@ -21,13 +21,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from sambench import masks
+from sambench.clicks import next_click
 from sambench.errors import DataError, UsageError
 from sambench.metrics import coco, phrases, run_lengths
 from sambench.metrics import iou as region
 from sambench.metrics.stats import metric_of, metrics_by
-from sambench.prompts import next_click
-from sambench.queries import Annotated, Asking, Known, Query, negatives, union
-from sambench.readers import phrase_results
+from sambench.protocols.phrases import Annotated, Asking, Known, Query, negatives, union
+from sambench.readers.predictions import phrases as phrase_results
 from sambench.types import (
     Cases,
     Context,
@@ -502,8 +502,8 @@ def _average_precision(records: pa.Table) -> Iterator[tuple[str, str | None, Met
 
 
 def _entry(image: str, query: Query, answer: _Answer, pointed: _Pointed | None) -> dict[str, Any]:
-    """The mask of a query as :mod:`sambench.readers.phrase_results` reads it, and besides: whose it is, and what came
-    with the point. Numbers as image ids are numbers again."""
+    """The mask of a query as :mod:`sambench.readers.predictions.phrases` reads it, and besides: whose it is, and what
+    came with the point. Numbers as image ids are numbers again."""
     entry: dict[str, Any] = {
         "image_id": int(image) if image.isdecimal() and str(int(image)) == image else image,
         "phrase": query.phrase,

@@ -142,7 +142,7 @@ def sambench_here(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., subprocess.CompletedProcess[str]]:
     """The same in the process of the tests, which has imported everything: for many commands that start no run."""
-    from sambench.cli import main
+    from sambench.cli.main import main
 
     monkeypatch.chdir(tmp_path_factory.mktemp("cwd"))
 

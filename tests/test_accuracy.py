@@ -18,12 +18,13 @@ import numpy as np
 import pytest
 from fixtures.small_runs import Silent
 
-from sambench import accuracy, evaluate
+from sambench import evaluate
+from sambench.bench import accuracy
 from sambench.errors import UsageError
 from sambench.evaluate import Settings
 from sambench.reporting import effects, load_summaries
 from sambench.reporting.effects import Effect
-from sambench.run import read_records
+from sambench.runs.directory import read_records
 
 RANDOM, BATCH = "task.first_click=random", "run.batch_size=3"
 
@@ -97,7 +98,7 @@ def test_runs_that_are_there_are_reused(
     def refuse(*_: Any) -> None:
         raise AssertionError("nothing is left to run")
 
-    monkeypatch.setattr("sambench.worker.Worker.stream", refuse)
+    monkeypatch.setattr("sambench.engine.worker.Worker.stream", refuse)
     again, _ = carried_out(accuracy.make_plan(settings(toy_data, toy_model, out), [RANDOM]))
     assert again == [one for one in measured if one.option == RANDOM]
 

@@ -18,7 +18,7 @@ IN_PLACE = """
 import json, sys
 from sambench.models import families
 families.__path__.append(sys.argv[1])
-from sambench.cli import cli
+from sambench.cli.main import cli
 for command in json.loads(sys.argv[2]):
     print("$", command[0], flush=True)
     cli.main(command, standalone_mode=False)

@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 
-from sambench import datachecks, evaluate, plugins
-from sambench.macro import macro_means
+from sambench import evaluate
+from sambench.analysis.macro_means import macro_means
+from sambench.data import checks
+from sambench.plugins import registry
 from sambench.reporting import load_summaries
 
 Call = Callable[..., subprocess.CompletedProcess[str]]
@@ -49,14 +51,14 @@ def test_there_is_a_layout_for_every_dataset() -> None:
 @pytest.mark.parametrize("name", BUILT)
 def test_found_checked_and_read(root: Path, name: str) -> None:
     """Among all the others, and alone; from the root and from its own folder. Counts are those of no complete copy."""
-    plugin = plugins.load("datasets", name)
+    plugin = registry.load("datasets", name)
     options = plugin.Options()
     split = plugin.card.default_split
-    report = datachecks.check(plugin, root, split, options, deep=True)
+    report = checks.check(plugin, root, split, options, deep=True)
     failed = {row.what: row.detail for row in report.rows if row.status == "fail"}
     assert set(failed) <= {"images", "masks"}, report.text()
     assert report.root is not None
-    there = datachecks.presence(plugin, root, split, options)
+    there = checks.presence(plugin, root, split, options)
     assert there.images
     assert there.state == ("incomplete" if failed else "present")
     ids = [entry.id for entry in plugin(report.root, split, options).index()]

@@ -27,7 +27,7 @@ from fixtures.toy_runs import (
     wait_for,
 )
 
-from sambench.run import read_records
+from sambench.runs.directory import read_records
 
 
 def manifest(out: Path) -> dict[str, Any]:
@@ -117,7 +117,7 @@ def test_a_file_that_never_answers_does_not_keep_a_run_from_ending(
     assert read(the_run(undisturbed) / "index.json").index("im05") > 0
     image.rename(good)
     os.mkfifo(image)
-    driver = "import sambench.worker as w; w.STALLED_SECONDS = 1.0\n" + DRIVER.replace("; ", "\n")
+    driver = "import sambench.engine.worker as w; w.STALLED_SECONDS = 1.0\n" + DRIVER.replace("; ", "\n")
     child = start(arguments(own_data, toy_model, out, "--workers", workers), driver)
     assert child.stderr is not None
     said = ""

@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 
-from sambench import catalogue, datapages, evaluate, options, plugins
+from sambench import evaluate
+from sambench.data import catalogue, pages
 from sambench.errors import UsageError
+from sambench.plugins import options, registry
 from sambench.types import Card
 
 ROOT = Path(__file__).resolve().parents[1]
-NAMES = plugins.names("datasets")
+NAMES = registry.names("datasets")
 SHIPPED = sorted(path.stem for path in (ROOT / "datasets").glob("*.py"))
 
 # Segment Anything, Table 7: name as printed, images, masks sampled.
@@ -49,7 +51,7 @@ written down."""
 
 
 def plugin(name: str) -> Any:
-    return plugins.load("datasets", name)
+    return registry.load("datasets", name)
 
 
 @pytest.fixture(params=NAMES)
@@ -85,7 +87,7 @@ def test_only_the_23_say_what_the_paper_used(card: Card) -> None:
 
 
 def test_who_it_is(card: Card) -> None:
-    assert card.group in datapages.GROUPS
+    assert card.group in pages.GROUPS
     assert card.kind in ("instance", "panoptic", "semantic")
     assert card.title == card.title.strip() != ""
     assert card.licence
@@ -165,19 +167,19 @@ def test_shown_in_full(card: Card) -> None:
 @pytest.mark.parametrize("name", SHIPPED)
 def test_the_page_is_the_card_s(name: str) -> None:
     path = ROOT / "docs" / "datasets" / f"{name}.md"
-    assert path.is_file(), "write it: python -m sambench.datapages docs"
-    assert path.read_text() == datapages.page(plugin(name)), "write it anew: python -m sambench.datapages docs"
+    assert path.is_file(), "write it: python -m sambench.data.pages docs"
+    assert path.read_text() == pages.page(plugin(name)), "write it anew: python -m sambench.data.pages docs"
 
 
 def test_the_index_page_is_the_cards() -> None:
     text = (ROOT / "docs" / "datasets.md").read_text()
-    assert text == datapages.with_table(text, [plugin(name).card for name in SHIPPED])
+    assert text == pages.with_table(text, [plugin(name).card for name in SHIPPED])
     assert sorted(p.stem for p in (ROOT / "docs" / "datasets").glob("*.md")) == SHIPPED
 
 
 def test_a_newcomer_reads_the_way_to_the_data_within_a_minute(card: Card) -> None:
     """Of about 240 words. A tree of folders is looked at, not read."""
-    way = datapages.page(plugin(card.name)).partition("## Get it")[2].partition("It should look like this:")[0]
+    way = pages.page(plugin(card.name)).partition("## Get it")[2].partition("It should look like this:")[0]
     words = re.findall(r"\w\S*", re.sub(r"https?://\S+", "address", way))
     assert len(words) < 240
     assert card.access.splitlines()[0].strip() in way
@@ -186,11 +188,11 @@ def test_a_newcomer_reads_the_way_to_the_data_within_a_minute(card: Card) -> Non
 def test_pages_are_written(tmp_path: Path) -> None:
     (tmp_path / "datasets.md").write_text("no place")
     with pytest.raises(UsageError, match="has no lines"):
-        datapages.write(tmp_path)
-    (tmp_path / "datasets.md").write_text(f"before\n{datapages.BEGIN}\nold\n{datapages.END}\nafter\n")
-    assert len(datapages.write(tmp_path)) == len(NAMES) + 1
+        pages.write(tmp_path)
+    (tmp_path / "datasets.md").write_text(f"before\n{pages.BEGIN}\nold\n{pages.END}\nafter\n")
+    assert len(pages.write(tmp_path)) == len(NAMES) + 1
     index = (tmp_path / "datasets.md").read_text()
     assert index.startswith("before\n")
     assert index.endswith("after\n")
     assert "| [bbbc038](datasets/bbbc038.md) |" in index
-    assert "old" not in index.split(datapages.BEGIN)[1].split("\n")
+    assert "old" not in index.split(pages.BEGIN)[1].split("\n")

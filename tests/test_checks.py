@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sambench import checks
+from sambench.bench import model_check
 
 EDGES = """
 import numpy as np
@@ -38,9 +38,9 @@ class Answer:
 """
 
 
-def checked(tmp_path: Path, source: str, name: str) -> dict[str, checks.Check]:
+def checked(tmp_path: Path, source: str, name: str) -> dict[str, model_check.Check]:
     (tmp_path / "model.py").write_text(source)
-    return {check.what: check for check in checks.check_model(f"{tmp_path / 'model.py'}:{name}", [], "cpu")}
+    return {check.what: check for check in model_check.check_model(f"{tmp_path / 'model.py'}:{name}", [], "cpu")}
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_a_model_that_takes_no_previous_mask_is_told_so(tmp_path: Path) -> None:
     source = CLICKS.replace("CAPABILITIES", '"points"').replace("FEEDBACK", "None")
     found = checked(tmp_path, source, "Clicks")
     assert "masks" not in found
-    assert found["previous mask"] == checks.Check(
+    assert found["previous mask"] == model_check.Check(
         "previous mask", True, "not taken: at later clicks the model gets all clicks and no mask"
     )
 

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 
-from sambench import masks, prompts
+from sambench import clicks as prompts
+from sambench import masks
+from sambench.clicks import Click, next_click, random_first_click, squared_distances
 from sambench.metrics.iou import iou
-from sambench.prompts import Click, next_click, random_first_click, squared_distances
 from sambench.types import Mask
 
 CASES = json.loads((Path(__file__).parent / "data" / "ritm_clicks.json").read_text())

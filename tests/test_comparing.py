@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sambench import comparing
+from sambench.analysis import compare
 from sambench.errors import UsageError
-from sambench.run import read_records
+from sambench.runs.directory import read_records
 
 Call = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -49,7 +49,7 @@ def ious(folder: Path) -> dict[tuple[str, str], float]:
 
 
 def test_differences_are_those_of_the_records(runs: Path) -> None:
-    result = comparing.compare([runs / "a"], [runs / "b"])
+    result = compare.compare([runs / "a"], [runs / "b"])
     (one,) = result.differences
     a, b = ious(runs / "a"), ious(runs / "b")
     changes = np.array([b[key] - a[key] for key in a])
@@ -66,7 +66,7 @@ def test_differences_are_those_of_the_records(runs: Path) -> None:
 
 
 def test_a_model_against_itself(runs: Path) -> None:
-    result = comparing.compare([runs / "a"], [runs / "a"], metric="oracle_miou")
+    result = compare.compare([runs / "a"], [runs / "a"], metric="oracle_miou")
     (one,) = result.differences
     assert (one.difference, one.ci95, one.better, one.result.wins) == (0.0, (0.0, 0.0), "", 0)
     assert result.cases == ()
@@ -88,7 +88,7 @@ def test_several_datasets_have_a_mean_and_a_correction(runs: Path, tmp_path: Pat
     for side in "ab":
         shutil.copytree(runs / side, tmp_path / side / "demo")
         edited(runs / side, tmp_path / side / "other", dataset="other")
-    result = comparing.compare([tmp_path / "a"], [tmp_path / "b"])
+    result = compare.compare([tmp_path / "a"], [tmp_path / "b"])
     (mean,) = result.macros
     one, other = result.differences
     assert {one.dataset, other.dataset} == {"demo", "other"}
@@ -115,7 +115,7 @@ def test_several_datasets_have_a_mean_and_a_correction(runs: Path, tmp_path: Pat
 def test_other_questions_are_not_compared(runs: Path, tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     other = edited(runs / "b", tmp_path / "b", **changes)
     with pytest.raises(UsageError, match=message):
-        comparing.compare([runs / "a"], [other])
+        compare.compare([runs / "a"], [other])
 
 
 def test_a_dataset_of_one_side_is_refused_or_left_out(runs: Path, tmp_path: Path) -> None:
@@ -124,18 +124,18 @@ def test_a_dataset_of_one_side_is_refused_or_left_out(runs: Path, tmp_path: Path
     with pytest.raises(
         UsageError, match=r"only the first has single_point other .*; only the second has none; --common"
     ):
-        comparing.compare([tmp_path / "a"], [runs / "b"])
-    assert comparing.compare([tmp_path / "a"], [runs / "b"], common=True).left_out == ("other",)
+        compare.compare([tmp_path / "a"], [runs / "b"])
+    assert compare.compare([tmp_path / "a"], [runs / "b"], common=True).left_out == ("other",)
 
 
 def test_several_models_of_a_folder_are_named(runs: Path, tmp_path: Path) -> None:
     for name in ("one", "two"):
         edited(runs / "a", tmp_path / name, model=name)
     with pytest.raises(UsageError, match=r"several runs of single_point on demo .*--models A,B"):
-        comparing.compare([tmp_path], [runs / "b"])
-    assert comparing.compare([tmp_path], [tmp_path], keep=("one", "two")).first.startswith("one@")
+        compare.compare([tmp_path], [runs / "b"])
+    assert compare.compare([tmp_path], [tmp_path], keep=("one", "two")).first.startswith("one@")
     with pytest.raises(UsageError, match="no run of model 'three'"):
-        comparing.compare([tmp_path], [tmp_path], keep=("one", "three"))
+        compare.compare([tmp_path], [tmp_path], keep=("one", "three"))
 
 
 def test_cases_of_one_side_only_are_told(runs: Path, tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def test_cases_of_one_side_only_are_told(runs: Path, tmp_path: Path) -> None:
     table = pq.read_table(shard)
     pq.write_table(table.slice(1), shard)
     assert isinstance(table, pa.Table)
-    (one,) = comparing.compare([runs / "a"], [other]).differences
+    (one,) = compare.compare([runs / "a"], [other]).differences
     assert one.unpaired == (1, 0)
     assert one.complete == (True, False)
 

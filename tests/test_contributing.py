@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sambench import plugins
 from sambench.errors import DataError
+from sambench.plugins import registry
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -38,7 +38,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_the_template_finds_and_loads_its_samples(folder: Path) -> None:
-    leaves = plugins.load("datasets", f"{folder / 'plugins' / 'datasets' / 'leaves.py'}:Leaves")
+    leaves = registry.load("datasets", f"{folder / 'plugins' / 'datasets' / 'leaves.py'}:Leaves")
     options = leaves.Options()
     assert leaves.locate(folder / "plugins", "all", options) is None
     root = leaves.locate(folder / "data", "all", options)

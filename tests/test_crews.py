@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sambench.crews import ATTEMPTS, READY, News, dispatch
+from sambench.engine.dispatch import ATTEMPTS, READY, News, dispatch
+from sambench.engine.job import Batch, Done, Result
 from sambench.errors import SambenchError
-from sambench.run import Outcome
-from sambench.work import Batch, Done, Result
+from sambench.runs.directory import Outcome
 
 
 def batch(number: int) -> Batch:

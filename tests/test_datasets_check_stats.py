@@ -11,8 +11,8 @@ import pytest
 from fixtures.tiny_datasets import coco, coco_content, photo, png_header, polygon_annotation, save, square
 from PIL import Image
 
-from sambench.datachecks import CheckReport, check
-from sambench.datastats import Stats, concavity, draw, stats
+from sambench.data.checks import CheckReport, check
+from sambench.data.statistics import Stats, concavity, draw, stats
 from sambench.errors import UsageError
 from sambench.suite.datasets.bbbc038 import PLUGIN as Bbbc038
 from sambench.suite.datasets.coco import PLUGIN as Coco
@@ -70,7 +70,7 @@ def test_counts_against_the_card(tmp_path: Path, real_data: Path) -> None:
 )
 def test_nearly_complete_is_a_warning(found: int, status: str) -> None:
     # 2 % of 670 is 13.4: 657 still warns, 656 fails.
-    from sambench.datachecks import _counts
+    from sambench.data.checks import _counts
     from sambench.types import IndexEntry, Split
 
     index = [IndexEntry(str(k), 1) for k in range(found)]

@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 import pytest
 
+from sambench.demo import cache, scenes
 from sambench.errors import UsageError
-from sambench.readers import demo_cache, demo_scenes
 from sambench.suite.datasets.demo import PLUGIN as Demo
 from sambench.types import Instance, Sample
 
@@ -55,7 +55,7 @@ def test_content_is_the_same_on_every_machine(demo: Any) -> None:
 
 
 def test_made_twice_gives_the_same_bytes(demo: Any, tmp_path: Path) -> None:
-    demo_cache.ensure(tmp_path / "v1")
+    cache.ensure(tmp_path / "v1")
     assert files(tmp_path / "v1") == files(demo.root)
     assert len(files(demo.root)) == 24 + 2
 
@@ -159,16 +159,16 @@ def test_boundaries_follow_the_masks(demo: Any) -> None:
 def test_boundary_of_one_square() -> None:
     scene = np.zeros((6, 6), np.int32)
     scene[2:4, 2:4] = 1
-    edge = demo_cache._between(scene)
+    edge = cache._between(scene)
     # Right neighbour differs: columns 1 and 3 of rows 2 and 3. Lower neighbour differs: rows 1 and 3 of columns 2, 3.
     assert sorted(map(tuple, np.argwhere(edge).tolist())) == [(1, 2), (1, 3), (2, 1), (2, 3), (3, 1), (3, 2), (3, 3)]
 
 
 @pytest.mark.parametrize("damage", ["changed", "missing", "checksums"])
 def test_a_damaged_cache_is_made_again(tmp_path: Path, damage: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(demo_scenes, "N_IMAGES", 2)
+    monkeypatch.setattr(scenes, "N_IMAGES", 2)
     at = tmp_path / "demo" / "v1"
-    demo_cache.ensure(at)
+    cache.ensure(at)
     whole = files(at)
     victim = at / "images" / "demo-02.png"
     if damage == "changed":
@@ -177,29 +177,29 @@ def test_a_damaged_cache_is_made_again(tmp_path: Path, damage: str, monkeypatch:
         victim.unlink()
     else:
         (at / "SHA256SUMS").write_text("")
-    demo_cache.ensure(at)
+    cache.ensure(at)
     assert files(at) == whole
     assert sorted(path.name for path in at.parent.iterdir()) == [".v1.lock", "v1"]
 
 
 def test_a_sound_cache_is_left_alone(demo: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(demo_cache, "_make", lambda at: pytest.fail("made again"))
-    demo_cache.ensure(demo.root)
+    monkeypatch.setattr(cache, "_make", lambda at: pytest.fail("made again"))
+    cache.ensure(demo.root)
 
 
 def test_an_interrupted_making_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def stop(number: int) -> demo_scenes.Scene:
+    def stop(number: int) -> scenes.Scene:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(demo_scenes, "make_scene", stop)
+    monkeypatch.setattr(scenes, "make_scene", stop)
     with pytest.raises(KeyboardInterrupt):
-        demo_cache.ensure(tmp_path / "v1")
+        cache.ensure(tmp_path / "v1")
     assert [path.name for path in tmp_path.iterdir()] == [".v1.lock"]
 
 
 def test_two_processes_at_once(demo: Any, tmp_path: Path) -> None:
     spawn = multiprocessing.get_context("spawn")
-    workers = [spawn.Process(target=demo_cache.ensure, args=(tmp_path / "v1",)) for _ in range(2)]
+    workers = [spawn.Process(target=cache.ensure, args=(tmp_path / "v1",)) for _ in range(2)]
     for worker in workers:
         worker.start()
     for worker in workers:
@@ -217,12 +217,12 @@ def test_the_cache_folder_can_be_moved(tmp_path: Path, monkeypatch: pytest.Monke
 def test_a_cache_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(UsageError, match=r"cannot be written there .*; set SAMBENCH_CACHE"):
-        demo_cache.ensure(tmp_path / "file" / "demo" / "v1")
+        cache.ensure(tmp_path / "file" / "demo" / "v1")
 
 
 def test_photographs_that_are_not_the_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    demo_scenes._photograph.cache_clear()
-    monkeypatch.setitem(demo_scenes._PHOTOGRAPHS, "grass.png", "0" * 64)
+    scenes._photograph.cache_clear()
+    monkeypatch.setitem(scenes._PHOTOGRAPHS, "grass.png", "0" * 64)
     with pytest.raises(UsageError, match=r"grass\.png: not the photograph the demo dataset is made from"):
-        demo_scenes.make_scene(0)
-    demo_scenes._photograph.cache_clear()
+        scenes.make_scene(0)
+    scenes._photograph.cache_clear()

@@ -23,10 +23,10 @@ from transformers import (
 )
 
 from sambench.errors import UsageError
-from sambench.models import detectors
-from sambench.models.detected import Detected, LocatedDetector
-from sambench.models.detectors import Detector, locate, numbers_of
-from sambench.run import read_records
+from sambench.models.detectors import detectors
+from sambench.models.detectors.detected import Detected, LocatedDetector
+from sambench.models.detectors.detectors import Detector, locate, numbers_of
+from sambench.runs.directory import read_records
 
 Call = Callable[..., subprocess.CompletedProcess[str]]
 NAMES = {0: "leaf", 1: "baseball bat", 2: "unicorn"}

@@ -22,14 +22,15 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from sambench import distributed, provenance
-from sambench.crews import News, dispatch
-from sambench.distributed import RayCrew
+from sambench.engine import ray_workers
+from sambench.engine.dispatch import News, dispatch
+from sambench.engine.job import Batch, Done, Job, TaskJob, batches
+from sambench.engine.ray_workers import RayCrew
+from sambench.engine.worker import Listed, Worker
 from sambench.errors import SambenchError, UsageError
 from sambench.models import zoo
-from sambench.run import read_records
-from sambench.work import Batch, Done, Job, TaskJob, batches
-from sambench.worker import Listed, Worker
+from sambench.runs import provenance
+from sambench.runs.directory import read_records
 
 Call = Callable[..., subprocess.CompletedProcess[str]]
 WORK = batches([f"im{n:02d}" for n in range(12)], [[f"im{n:02d}" for n in range(12)]], 1)
@@ -84,7 +85,7 @@ class Unmade:
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
     try:
-        distributed._ray()
+        ray_workers._ray()
     except UsageError as error:
         if os.environ.get("CI") == "true":
             raise
@@ -112,7 +113,7 @@ def cluster() -> Iterator[Any]:
 @pytest.fixture
 def connected(cluster: Any) -> Any:
     """The cluster, with this process connected to it."""
-    distributed.connect(cluster.address)
+    ray_workers.connect(cluster.address)
     return cluster
 
 
@@ -195,8 +196,8 @@ def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:
 def test_records_are_those_of_one_process(
     connected: Any, expected: Mapping[int, pa.Table], toy_data: Path, toy_model: str
 ) -> None:
-    assert distributed.capacity("cpu", 1) == 2
-    assert distributed.capacity("cpu", 2) == 1, "there is always one, which may have to wait for its node"
+    assert ray_workers.capacity("cpu", 1) == 2
+    assert ray_workers.capacity("cpu", 2) == 1, "there is always one, which may have to wait for its node"
     crew = Watched(job(toy_data, toy_model))
     assert records(run(crew)) == expected
     assert (len(crew.names), crew.lost) == (2, [])
@@ -270,8 +271,8 @@ def test_a_node_where_something_is_missing_is_named(
     if broken == "weights":
         model = zoo.Located(**{**vars(asked.model), "weights_path": "/only/here.pth"})
         asked = job(toy_data, toy_model, model=model)
-        size = distributed._size
-        monkeypatch.setattr(distributed, "_size", lambda path: 7 if path == "/only/here.pth" else size(path))
+        size = ray_workers._size
+        monkeypatch.setattr(ray_workers, "_size", lambda path: 7 if path == "/only/here.pth" else size(path))
         message = r"/only/here.pth is not there on node \S+ \(\S+\): data, weights and plugins have to lie on a file"
     elif broken == "versions":
         facts = provenance.facts()
@@ -280,9 +281,9 @@ def test_a_node_where_something_is_missing_is_named(
     elif broken == "sambench":
         # A class of a module that is here alone stands in for sambench where it is not installed.
         elsewhere: Any = ModuleType("only_here")
-        elsewhere.Seat = type("Seat", (distributed.Seat,), {"__module__": "only_here"})
+        elsewhere.Seat = type("Seat", (ray_workers.Seat,), {"__module__": "only_here"})
         monkeypatch.setitem(sys.modules, "only_here", elsewhere)
-        monkeypatch.setattr(distributed, "Seat", elsewhere.Seat)
+        monkeypatch.setattr(ray_workers, "Seat", elsewhere.Seat)
         message = (
             r"^no worker can be started on node [\d.]+: ModuleNotFoundError: No module named 'only_here'; sambench"
         )
@@ -314,13 +315,13 @@ def test_a_node_where_something_is_missing_is_named(
     ],
 )
 def test_a_loss_is_one_line(cluster: Any, said: str, why: str) -> None:
-    assert distributed._why(ray().exceptions.RayActorError(error_msg=said)) == why
+    assert ray_workers._why(ray().exceptions.RayActorError(error_msg=said)) == why
 
 
 def test_a_cluster_that_is_too_small_is_told(
     connected: Any, toy_data: Path, toy_model: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(distributed, "PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(ray_workers, "PATIENCE_SECONDS", 0.2)
     with pytest.raises(SambenchError, match=r"which asks for 64 CPUs; its nodes have .*1 CPU, 0 GPUs"):
         run(RayCrew(job(toy_data, toy_model, threads=64)))
     with pytest.raises(SambenchError, match=r"which asks for 1 GPU, 1 CPU; its nodes have"):
@@ -339,7 +340,7 @@ def test_a_full_cluster_is_waited_for(
         def here(self) -> bool:
             return True
 
-    monkeypatch.setattr(distributed, "PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(ray_workers, "PATIENCE_SECONDS", 0.5)
     others = [ray().remote(num_cpus=1)(Other).remote() for _ in range(2)]
     ray().get([other.here.remote() for other in others])
     ending = threading.Timer(2, lambda: [ray().kill(other) for other in others])
@@ -357,7 +358,9 @@ def test_the_command_line_attaches_stops_and_goes_on(
     out = tmp_path / "out"
     arguments = ["run", "-t", "single_point", "-d", f"mask_pngs:{toy_data}", "-m", f"{models}:Slow", "--out", str(out)]
     arguments += ["--threads", "1", "--backend", "ray", "--ray-address", cluster.address]
-    quick = "import sambench.recording as r; r.FLUSH_SECONDS = 0.05; from sambench.cli import main; main()"
+    quick = (
+        "import sambench.engine.result_writer as r; r.FLUSH_SECONDS = 0.05; from sambench.cli.main import main; main()"
+    )
     child = subprocess.Popen([sys.executable, "-c", quick, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     wait_for(lambda: len(list(out.glob("*/*/*/records/0*.parquet"))) >= 2)
     child.send_signal(signal.SIGTERM)
@@ -406,12 +409,12 @@ def _commands() -> Iterator[str]:
     ],
 )
 def test_an_address_where_no_cluster_is(address: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(distributed, "_ray", lambda: Unconnected())
+    monkeypatch.setattr(ray_workers, "_ray", lambda: Unconnected())
     with pytest.raises(UsageError, match=message):
-        distributed.connect(address)
+        ray_workers.connect(address)
     monkeypatch.setenv("RAY_ADDRESS", address)
     with pytest.raises(UsageError, match=message):
-        distributed.connect("")
+        ray_workers.connect("")
 
 
 class Unconnected:
@@ -429,11 +432,11 @@ class Unconnected:
 
 
 def test_a_cluster_of_another_version_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(distributed, "_ray", lambda: Unconnected())
-    monkeypatch.setattr(distributed, "_reach", lambda address: None)
+    monkeypatch.setattr(ray_workers, "_ray", lambda: Unconnected())
+    monkeypatch.setattr(ray_workers, "_reach", lambda address: None)
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(UsageError) as raised:
-        distributed.connect("head:6379")
+        ray_workers.connect("head:6379")
     assert str(raised.value) == (
         "cannot use the Ray cluster at head:6379: Version mismatch: The cluster was started with: Ray: 2.9 "
         "Python: 3.11.1"
@@ -444,4 +447,4 @@ def test_a_cluster_of_another_version_is_one_line(monkeypatch: pytest.MonkeyPatc
 def test_without_ray_it_is_said_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UsageError, match=r"pip install 'sambench\[ray\]'"):
-        distributed.connect("")
+        ray_workers.connect("")

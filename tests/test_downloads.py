@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from sambench import downloads
-from sambench.downloads import carry_out, make_plan, steps, unfinished
+from sambench.data import download
+from sambench.data.download import carry_out, make_plan, steps, unfinished
 from sambench.errors import SambenchError, UsageError
 from sambench.types import Archive, Card, Split
 
@@ -101,8 +101,8 @@ class Server:
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    monkeypatch.setattr(downloads, "PAUSE_SECONDS", 0.0)
-    monkeypatch.setattr(downloads, "TIMEOUT_SECONDS", (30.0, 30.0))
+    monkeypatch.setattr(download, "PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(download, "TIMEOUT_SECONDS", (30.0, 30.0))
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     one = Server()
     thread = threading.Thread(target=one.http.serve_forever, args=(0.01,), daemon=True)
@@ -224,7 +224,7 @@ def test_a_cut_connection_goes_on_where_it_was_cut(server: Server, tmp_path: Pat
 
 
 def test_a_server_that_stalls(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(downloads, "TIMEOUT_SECONDS", (30.0, 1.0))
+    monkeypatch.setattr(download, "TIMEOUT_SECONDS", (30.0, 1.0))
     server.faults["/images.zip"] = ["stall"]
     get(card(images(server)), tmp_path)
     assert visible(tmp_path)["beans/images/b.bin"] == BIG[::-1]
@@ -254,7 +254,7 @@ def test_a_server_that_does_not_say_how_much_it_sends(server: Server, tmp_path: 
 
 def test_giving_up_keeps_what_has_come(server: Server, tmp_path: Path) -> None:
     one = card(images(server))
-    server.faults["/images.zip"] = ["cut", *["503"] * downloads.ATTEMPTS]
+    server.faults["/images.zip"] = ["cut", *["503"] * download.ATTEMPTS]
     with pytest.raises(SambenchError, match="503 Service Unavailable; what has come so far is kept") as caught:
         get(one, tmp_path)
     assert "\n" not in str(caught.value)
@@ -268,7 +268,7 @@ def test_giving_up_keeps_what_has_come(server: Server, tmp_path: Path) -> None:
 
 def test_a_file_that_changed_in_between_is_begun_anew(server: Server, tmp_path: Path) -> None:
     one = card(images(server))
-    server.faults["/images.zip"] = ["cut", *["503"] * downloads.ATTEMPTS]
+    server.faults["/images.zip"] = ["cut", *["503"] * download.ATTEMPTS]
     with pytest.raises(SambenchError):
         get(one, tmp_path)
     server.files["/images.zip"] = zip_of(images__a=BIG[::-1], images__b=BIG)
@@ -396,9 +396,9 @@ def test_interrupted_it_is_never_taken_for_whole(
         return call
 
     where: dict[str, tuple[Any, str, Callable[..., bool]]] = {
-        "unpack": (downloads, "unpack", lambda *_, **__: True),
+        "unpack": (download, "unpack", lambda *_, **__: True),
         "move": (Path, "rename", lambda one, to: to.name == "more"),
-        "record": (downloads._Record, "set", lambda record, key, **values: values == {"unpacked": True}),
+        "record": (download._Record, "set", lambda record, key, **values: values == {"unpacked": True}),
     }
     target, name, wanted = where[when]
     with monkeypatch.context() as patch:
@@ -452,7 +452,7 @@ def test_the_data_root_may_be_the_dataset_s_own_folder(tmp_path: Path) -> None:
 def test_two_at_once(server: Server, tmp_path: Path) -> None:
     one = card(images(server))
     with (
-        downloads._locked(tmp_path / ".sambench" / "beans"),
+        download._locked(tmp_path / ".sambench" / "beans"),
         pytest.raises(UsageError, match="another process is getting this"),
     ):
         get(one, tmp_path)

@@ -11,13 +11,13 @@ from skimage.segmentation import felzenszwalb
 
 from sambench.errors import UsageError
 from sambench.models import zoo
-from sambench.models.edge_detectors import (
+from sambench.models.edges.detectors import (
     CannyOptions,
     EdgeDetectorView,
     FelzenszwalbOptions,
     SobelOptions,
 )
-from sambench.models.edge_map import EdgeMapOptions, strength_from_view
+from sambench.models.edges.edge_map import EdgeMapOptions, strength_from_view
 from sambench.types import Prompts
 
 NAMES = ["sobel", "canny", "felzenszwalb"]

@@ -18,8 +18,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from sambench.models.box_nms import box_nms, mask_boxes
-from sambench.models.edge_map import (
+from sambench.models.common.box_nms import box_nms, mask_boxes
+from sambench.models.common.logit_windows import LogitWindow, SoftPrediction
+from sambench.models.common.point_grid import one_point_each, point_grid
+from sambench.models.common.wrapper import ModelAnswerError, PredictorModel
+from sambench.models.edges.edge_map import (
     EdgeMap,
     EdgeMapOptions,
     boundary_on_device,
@@ -31,11 +34,8 @@ from sambench.models.edge_map import (
     to_8bit,
     triangle_filter,
 )
-from sambench.models.logit_windows import LogitWindow, SoftPrediction
-from sambench.models.point_grid import one_point_each, point_grid
-from sambench.models.region_tree import RegionTree
-from sambench.models.sam import SamOptions, SamPrediction, SamView, load_checkpoint
-from sambench.models.wrapper import ModelAnswerError, PredictorModel
+from sambench.models.region_tree.region_tree import RegionTree
+from sambench.models.sam.sam import SamOptions, SamPrediction, SamView, load_checkpoint
 from sambench.types import Mask, Prompts
 
 DEFAULT = EdgeMapOptions()

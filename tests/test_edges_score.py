@@ -18,9 +18,9 @@ from PIL import Image
 from sambench import score as scoring
 from sambench.errors import DataError, UsageError
 from sambench.evaluate import Settings
-from sambench.models.edge_map import EdgeMapOptions, non_maximum_suppression, to_8bit
-from sambench.readers.edge_maps import read_edge_map, read_predictions
-from sambench.run import read_records
+from sambench.models.edges.edge_map import EdgeMapOptions, non_maximum_suppression, to_8bit
+from sambench.readers.predictions.edge_maps import read_edge_map, read_predictions
+from sambench.runs.directory import read_records
 
 Call = Callable[..., subprocess.CompletedProcess[str]]
 

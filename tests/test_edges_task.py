@@ -17,11 +17,11 @@ import pytest
 from fixtures.tiny_datasets import photo
 from PIL import Image
 
-from sambench import options
 from sambench.errors import UsageError
 from sambench.metrics import edges as metric
 from sambench.metrics.edge_bootstrap import bootstrap_intervals
-from sambench.run import read_records
+from sambench.plugins import options
+from sambench.runs.directory import read_records
 from sambench.suite.tasks.edges import PLUGIN as Edges
 from sambench.types import Context, GroundTruth, Measured, Sample
 

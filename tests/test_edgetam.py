@@ -13,8 +13,11 @@ from fixtures.sam_family import DATA, compare, family_weights, picture
 from fixtures.threads import one_thread
 
 from sambench.errors import UsageError
-from sambench.models import checkpoints, edgetam, sam, sam2, sam_hq, zoo
-from sambench.models.sam2 import Sam2Options
+from sambench.models import zoo
+from sambench.models.common import checkpoints
+from sambench.models.sam import sam, sam_hq
+from sambench.models.sam2 import edgetam, sam2
+from sambench.models.sam2.sam2 import Sam2Options
 from sambench.types import Prompts
 
 __all__ = ["one_thread"]

@@ -13,10 +13,11 @@ from fixtures.stored_answers import differences, named_weights, picture
 from fixtures.threads import one_thread
 
 from sambench.errors import UsageError
-from sambench.models import checkpoints, efficient_sam, mobile_sam, sam
-from sambench.models.efficient_sam import EfficientSamModel, Options
-from sambench.models.efficient_sam_network import EfficientSam
-from sambench.models.logit_windows import SoftPrediction
+from sambench.models.common import checkpoints
+from sambench.models.common.logit_windows import SoftPrediction
+from sambench.models.sam import efficient_sam, mobile_sam, sam
+from sambench.models.sam.efficient_sam import EfficientSamModel, Options
+from sambench.models.sam.efficient_sam_network import EfficientSam
 from sambench.models.zoo import ZOO, locate
 from sambench.types import Prompts
 

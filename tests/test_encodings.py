@@ -31,8 +31,8 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.numpy import save
 
-from sambench import encodings
-from sambench.encodings import EncodingCache, EncodingsSpec, Precision, key_of, parse_size, rounded
+from sambench.engine import encoding_cache
+from sambench.engine.encoding_cache import EncodingCache, EncodingsSpec, Precision, key_of, parse_size, rounded
 from sambench.errors import UsageError
 
 Arrays = dict[str, NDArray[np.float32]]
@@ -91,7 +91,7 @@ def entries(folder: Path) -> set[str]:
 @pytest.fixture
 def no_rest(monkeypatch: pytest.MonkeyPatch) -> None:
     """What failed is tried again at once."""
-    monkeypatch.setattr(encodings, "_RETRY_SECONDS", 0)
+    monkeypatch.setattr(encoding_cache, "_RETRY_SECONDS", 0)
 
 
 # --- keys and sizes ---------------------------------------------------------------------------------------------------
@@ -296,7 +296,7 @@ def test_any_changed_or_missing_byte_is_found(tmp_path: Path) -> None:
 
 
 def _other(content: Arrays | dict[str, NDArray[Any]], **changes: str) -> bytes:
-    about = {"sambench": "encoding-1", "key": KEY, "crc32": encodings._checksum(KEY, content)}
+    about = {"sambench": "encoding-1", "key": KEY, "crc32": encoding_cache._checksum(KEY, content)}
     return save(content, about | changes)
 
 
@@ -744,7 +744,7 @@ HAMMER = """
 import random, sys, threading
 from pathlib import Path
 import numpy as np
-from sambench.encodings import EncodingCache, EncodingsSpec, key_of
+from sambench.engine.encoding_cache import EncodingCache, EncodingsSpec, key_of
 
 assert "torch" not in sys.modules
 folder, seed, rounds, limit = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])

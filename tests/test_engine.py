@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from sambench.engine.job import Batch, Job, TaskJob, batches, failure_of
+from sambench.engine.worker import Worker
 from sambench.errors import DataError
 from sambench.models import zoo
-from sambench.options import NoOptions
-from sambench.run import Failure
+from sambench.plugins.options import NoOptions
+from sambench.runs.directory import Failure
 from sambench.types import Image, Mask, Prompts
-from sambench.work import Batch, Job, TaskJob, batches, failure_of
-from sambench.worker import Worker
 
 INDEX = [f"im{i:02d}" for i in range(7)]
 

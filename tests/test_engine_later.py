@@ -13,15 +13,15 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from sambench.engine.job import Done, Job, Result, TaskJob
+from sambench.engine.result_writer import ShardWriter
+from sambench.engine.worker import Worker
+from sambench.engine.worker import finished as finished_done
 from sambench.errors import DataError, UsageError
 from sambench.models import zoo
-from sambench.options import NoOptions
-from sambench.recording import ShardWriter
-from sambench.run import RunDirectory, RunSpec, check_file_name, failures
+from sambench.plugins.options import NoOptions
+from sambench.runs.directory import RunDirectory, RunSpec, check_file_name, failures
 from sambench.types import Later, Measured
-from sambench.work import Done, Job, Result, TaskJob
-from sambench.worker import Worker
-from sambench.worker import finished as finished_done
 
 SCHEMA = pa.schema([("image_id", pa.string()), ("value", pa.int64())])
 

@@ -17,9 +17,9 @@ from PIL import Image
 
 from sambench import masks
 from sambench.errors import UsageError
-from sambench.export import export
 from sambench.metrics.iou import iou
-from sambench.run import read_json, read_records
+from sambench.outputs.export import export
+from sambench.runs.directory import read_json, read_records
 
 Call = Callable[..., subprocess.CompletedProcess[str]]
 

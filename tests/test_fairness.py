@@ -14,8 +14,8 @@ import pytest
 from fixtures.layouts import miap
 from fixtures.layouts.miap import IMAGE_A, IMAGE_B, MASKS, PEOPLE
 
-from sambench import options
 from sambench.errors import DataError, UsageError
+from sambench.plugins import options
 from sambench.readers import openimages
 from sambench.readers.openimages import Box
 from sambench.suite.datasets.miap import PLUGIN as Miap

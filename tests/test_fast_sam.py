@@ -18,8 +18,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from sambench.errors import UsageError
-from sambench.models import checkpoints, fast_sam, fast_sam_weights, sam
-from sambench.models.fast_sam import FastSamModel, FastSamView, Options, of_result
+from sambench.models.common import checkpoints
+from sambench.models.fast_sam import fast_sam, fast_sam_weights
+from sambench.models.fast_sam.fast_sam import FastSamModel, FastSamView, Options, of_result
+from sambench.models.sam import sam
 from sambench.models.zoo import ZOO
 from sambench.types import Prompts
 

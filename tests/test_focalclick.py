@@ -16,12 +16,14 @@ from fixtures.threads import one_thread
 from numpy.typing import NDArray
 
 from sambench.errors import UsageError
-from sambench.models import checkpoints, focalclick, focalclick_weights, zoo
+from sambench.models import zoo
+from sambench.models.common import checkpoints
 from sambench.models.families.focalclick import COMBINED
-from sambench.models.focalclick import Options
-from sambench.models.focalclick_network import FocalClickNetwork, aligned
-from sambench.models.focalclick_predictor import COARSE_CLICKS, FocalClickModel, focus_crop
-from sambench.models.zoom_in import Crop
+from sambench.models.interactive import focalclick, focalclick_weights
+from sambench.models.interactive.focalclick import Options
+from sambench.models.interactive.focalclick_network import FocalClickNetwork, aligned
+from sambench.models.interactive.focalclick_predictor import COARSE_CLICKS, FocalClickModel, focus_crop
+from sambench.models.interactive.zoom_in import Crop
 from sambench.types import Prompts
 
 __all__ = ["one_thread"]

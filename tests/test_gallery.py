@@ -18,12 +18,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from sambench import drawing, gallery, masks
+from sambench import masks
+from sambench.clicks import Click
 from sambench.errors import UsageError
-from sambench.prompts import Click
-from sambench.queries import Asking
-from sambench.reporting import load_summaries, site_links, write_report
-from sambench.run import read_json, read_records
+from sambench.outputs import drawing, gallery
+from sambench.protocols.phrases import Asking
+from sambench.reporting import load_summaries, write_report
+from sambench.reporting.site import site_links
+from sambench.runs.directory import read_json, read_records
 from sambench.suite.datasets.demo import PLUGIN as Demo
 from sambench.types import Cases, Mask
 

@@ -12,8 +12,9 @@ from xml.etree import ElementTree
 import pytest
 from test_reporting import VIT_B, metric, write_run
 
+from sambench.analysis import gate
 from sambench.errors import UsageError
-from sambench.reporting import gate, load_summaries, write_report
+from sambench.reporting import load_summaries, write_report
 
 Call = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -35,7 +35,7 @@ def tracked() -> list[Path]:
         pytest.skip("not a git checkout")
     answer = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True)
     files = [ROOT / path for path in answer.stdout.split("\0") if path]
-    assert ROOT / "sambench" / "cli.py" in files, "git does not track sambench/cli.py"
+    assert ROOT / "sambench" / "cli.py" in files, "git does not track sambench/cli/main.py"
     return files
 
 
@@ -105,7 +105,7 @@ import json, sys
 code = "did not get that far"
 sys.argv = ["sambench", *{arguments}]
 try:
-    from sambench.cli import main
+    from sambench.cli.main import main
     if {arguments}:
         main()
     code = 0
@@ -129,7 +129,7 @@ finally:
         ["list", "models"],
         ["show", "dataset", "demo"],
     ],
-    ids=lambda arguments: " ".join(arguments) or "import sambench.cli",
+    ids=lambda arguments: " ".join(arguments) or "import sambench.cli.main",
 )
 def test_light_verbs_import_nothing_heavy(arguments: list[str], tmp_path: Path) -> None:
     """torch takes seconds to import; help, lists and cards need none of it. No stopwatch: what was imported says it."""

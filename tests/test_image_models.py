@@ -20,11 +20,12 @@ from test_sam2 import folder as sam2_folder
 from test_sam3 import folder as sam3_folder
 from test_sam_hq import checkpoint as sam_hq_checkpoint
 
-from sambench.models import efficient_sam, mobile_sam, sam, zoo
-from sambench.models.efficient_sam_network import EfficientSam
-from sambench.models.image_model import ImageModel, PromptOptions
-from sambench.models.sam import SamOptions
-from sambench.models.tiny_vit import TinyViT, fold
+from sambench.models import zoo
+from sambench.models.common.image_model import ImageModel, PromptOptions
+from sambench.models.sam import efficient_sam, mobile_sam, sam
+from sambench.models.sam.efficient_sam_network import EfficientSam
+from sambench.models.sam.sam import SamOptions
+from sambench.models.sam.tiny_vit import TinyViT, fold
 from sambench.types import KeepsEncodings, PreparesImages, Prompts
 
 __all__ = ["one_thread", "sam2_folder", "sam3_folder", "sam_hq_checkpoint"]
@@ -156,7 +157,7 @@ def test_a_phrase_is_answered_by_a_view_that_was_made_again(sam3_folder: Path) -
 
 def test_what_a_text_model_does_not_keep() -> None:
     """Its promptable model keeps no encodings, so that it has nothing to offer either."""
-    from sambench.models.text_model import TextModel
+    from sambench.models.text.text_model import TextModel
 
     promptable = zoo.locate("region_tree", {}).load("cpu", 1)
     assert not isinstance(promptable, KeepsEncodings)

@@ -26,17 +26,17 @@ from pycocotools import mask as api
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from sambench import plugins
 from sambench import score as scoring
 from sambench.errors import DataError, UsageError
 from sambench.evaluate import Settings
 from sambench.metrics import coco_reference
-from sambench.options import build
-from sambench.run import read_records
+from sambench.plugins import registry
+from sambench.plugins.options import build
+from sambench.runs.directory import read_records
 from sambench.types import Context, Dataset, Mask, Metric, Prompts, Scores
 
 Call = Callable[..., subprocess.CompletedProcess[str]]
-Task = plugins.load("tasks", "instances")
+Task = registry.load("tasks", "instances")
 COCO_FILE = "coco_subset/annotations/instances_val2017.json"
 LVIS_FILE = "lvis_val_100/lvis_val_100.json"
 
@@ -46,7 +46,7 @@ def task(**values: Any) -> Any:
 
 
 def dataset(path: Path) -> Dataset:
-    plugin = plugins.load("datasets", "coco_json")
+    plugin = registry.load("datasets", "coco_json")
     made: Dataset = plugin(path.parent, "all", plugin.Options(annotations=str(path)))
     return made
 
@@ -244,7 +244,7 @@ def test_boxes_are_grown_shaken_and_cut(two: Path, tmp_path: Path) -> None:
 
 
 def test_jitter_is_another_for_each_box_and_seed(two: Path) -> None:
-    from sambench.models.box_prompts import moved
+    from sambench.models.common.box_prompts import moved
 
     boxes = np.tile([10.0, 10, 20, 10], (2000, 1))
     keys = [("toy", "1", str(k)) for k in range(2000)]

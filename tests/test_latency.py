@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from sambench import latency
+from sambench.bench import latency
+from sambench.bench.latency import Plan, measure, quantiles
 from sambench.errors import UsageError
-from sambench.latency import Plan, measure, quantiles
 from sambench.reporting.effects import COLUMNS
 from sambench.reporting.latencies import FIGURES, Latency, Quantiles, Setting, load_latencies
 from sambench.types import Image, Mask, Prompts

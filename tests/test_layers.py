@@ -74,7 +74,7 @@ def test_plugin_imports_no_plugin_and_not_the_engine(path: Path) -> None:
         "from sambench.suite.datasets import demo",
         "import sambench.suite.tasks.single_point",
         "from sambench import engine",
-        "def f():\n    from sambench.cli import main",
+        "def f():\n    from sambench.cli.main import main",
         "import sambench",
     ],
 )

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from sambench import sampling, subsets
+from sambench.data import subset_files
+from sambench.data import subsets as sampling
 from sambench.errors import UsageError
-from sambench.run import index_digest
+from sambench.runs.directory import index_digest
 from sambench.suite.datasets.coco import CARD
 from sambench.types import IndexEntry
 
@@ -21,13 +22,13 @@ ENTRIES = [IndexEntry(f"{n:03d}", n % 3) for n in range(30)]  # 10 images each w
 
 
 def written(at: Path, rule: str = "7", **changes: Any) -> str:
-    content = {**subsets.lock(CARD, "val2017", {}, ENTRIES, rule).as_dict(), **changes}
+    content = {**subset_files.lock(CARD, "val2017", {}, ENTRIES, rule).as_dict(), **changes}
     at.write_text(json.dumps(content))
     return f"file:{at}"
 
 
 def drawn(subset: str, entries: list[IndexEntry] = ENTRIES, dataset: str = "coco", split: str = "val2017") -> Any:
-    return subsets.draw(entries, subset, dataset, split)
+    return subset_files.draw(entries, subset, dataset, split)
 
 
 @pytest.mark.parametrize("rule", ["7", "full", "paper"])
@@ -41,7 +42,7 @@ def test_a_file_draws_what_was_locked(tmp_path: Path, rule: str) -> None:
 
 
 def test_what_a_file_says() -> None:
-    locked = subsets.lock(CARD, "val2017", {"min_area": 3}, ENTRIES, "paper").as_dict()
+    locked = subset_files.lock(CARD, "val2017", {"min_area": 3}, ENTRIES, "paper").as_dict()
     whole = sampling.order(ENTRIES)
     assert locked | {"ids": [], "sambench_version": "", "digest": "", "of_digest": ""} == {
         "format": "sambench-subset",
@@ -108,7 +109,7 @@ def test_images_that_are_not_there_are_named(tmp_path: Path) -> None:
 
 def test_nothing_to_lock() -> None:
     with pytest.raises(UsageError, match="no image"):
-        subsets.lock(CARD, "val2017", {}, [IndexEntry("a", 0)], "paper")
+        subset_files.lock(CARD, "val2017", {}, [IndexEntry("a", 0)], "paper")
 
 
 def test_lock_then_run(

@@ -16,8 +16,8 @@ import official_sam
 import pytest
 import torch
 
-from sambench.lockstep import measure_together
-from sambench.models.sam import SamModel, SamOptions, load_checkpoint
+from sambench.engine.joint_decoding import measure_together
+from sambench.models.sam.sam import SamModel, SamOptions, load_checkpoint
 from sambench.suite.tasks.proposals import Proposals
 from sambench.suite.tasks.single_point import SinglePoint
 from sambench.types import Context, GroundTruth, Instance, Mask, Prompts, Sample, View
@@ -241,7 +241,7 @@ def test_what_is_no_exception_is_raised_when_all_have_ended() -> None:
 
 def test_an_interrupt_ends_all_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of three calls one waits for an answer, one has yet to ask, and one hangs."""
-    monkeypatch.setattr("sambench.lockstep.LINGER", 0.3)
+    monkeypatch.setattr("sambench.engine.joint_decoding.LINGER", 0.3)
     asked, released, went_on = threading.Event(), threading.Event(), []
 
     def ask(view: Any) -> None:

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from sambench.errors import UsageError
 from sambench.masks import from_rle, to_rle
-from sambench.models.coded_masks import MaskFilter
-from sambench.models.logit_windows import LogitWindow
-from sambench.models.mask_coder import MASKS, MaskCoder
-from sambench.models.mask_generator import PRESETS, GeneratorOptions, MaskGenerator, Proposals, crop_boxes
-from sambench.models.region_tree import RegionTree
-from sambench.models.wrapper import PredictorModel
+from sambench.models.common.coded_masks import MaskFilter
+from sambench.models.common.logit_windows import LogitWindow
+from sambench.models.common.mask_coder import MASKS, MaskCoder
+from sambench.models.common.mask_generator import PRESETS, GeneratorOptions, MaskGenerator, Proposals, crop_boxes
+from sambench.models.common.wrapper import PredictorModel
+from sambench.models.region_tree.region_tree import RegionTree
 from sambench.types import Mask, Prompts
 
 POINTS = frozenset({"points", "multimask"})

@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from sambench.masks import from_rle
-from sambench.models.coded_masks import CodedMasks, CodedPrediction, MaskFilter
-from sambench.models.mask_coder import code_masks
-from sambench.models.mask_generator import GeneratorOptions, MaskGenerator, crop_boxes, without_small_regions
-from sambench.models.point_grid import one_point_each, point_grid
-from sambench.models.sam import SamOptions, SamPrediction, load_checkpoint
+from sambench.models.common.coded_masks import CodedMasks, CodedPrediction, MaskFilter
+from sambench.models.common.mask_coder import code_masks
+from sambench.models.common.mask_generator import GeneratorOptions, MaskGenerator, crop_boxes, without_small_regions
+from sambench.models.common.point_grid import one_point_each, point_grid
+from sambench.models.sam.sam import SamOptions, SamPrediction, load_checkpoint
 
 __all__ = ["one_thread"]
 
@@ -199,7 +199,7 @@ def test_a_device_takes_few_masks_at_once_where_images_are_large(pair: Pair, mon
     low, scores = prediction.low.flatten(0, 1), torch.from_numpy(prediction.scores).flatten()
     wanted = MaskFilter(LANDSCAPE, (0, 0, 180, 120), 0.0, 0.5, 1.0, 10**9, 20)
     whole = prediction.frame._coded_on_device(low, scores, wanted)
-    monkeypatch.setattr("sambench.models.sam_frame.GPU_PIXELS", 5 * 120 * 180)
+    monkeypatch.setattr("sambench.models.sam.sam_frame.GPU_PIXELS", 5 * 120 * 180)
     assert_same(prediction.frame._coded_on_device(low, scores, wanted), whole)
     none = prediction.frame._coded_on_device(low[:0], scores[:0], wanted)
     assert (none.index.shape, none.boxes.shape, none.codes) == ((0,), (0, 4), [])

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from sambench.models.memory import fitting_batch, in_halves, is_out_of_memory
+from sambench.models.common.memory import fitting_batch, in_halves, is_out_of_memory
 
 
 def test_a_real_allocation_that_fails() -> None:

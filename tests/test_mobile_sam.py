@@ -12,8 +12,9 @@ from fixtures.stored_answers import differences, named_weights, picture
 from fixtures.threads import one_thread
 
 from sambench.errors import UsageError
-from sambench.models import checkpoints, mobile_sam, sam
-from sambench.models.mobile_sam import MobileSamModel, Options
+from sambench.models.common import checkpoints
+from sambench.models.sam import mobile_sam, sam
+from sambench.models.sam.mobile_sam import MobileSamModel, Options
 from sambench.models.zoo import ZOO, locate
 from sambench.types import Prompts
 

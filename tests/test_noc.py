@@ -13,10 +13,11 @@ import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 
-from sambench import masks, options
-from sambench.clicking import Policy, click_through
+from sambench import masks
+from sambench.clicks import Click
 from sambench.errors import UsageError
-from sambench.prompts import Click
+from sambench.plugins import options
+from sambench.protocols.click_loop import Policy, click_through
 from sambench.suite.tasks.noc import PLUGIN as NumberOfClicks
 from sambench.suite.tasks.noc import THRESHOLDS, clicks_until
 from sambench.types import Context, GroundTruth, Instance, Mask, Prompts, Sample

@@ -7,8 +7,8 @@ from typing import Literal
 
 import pytest
 
-from sambench import options
 from sambench.errors import UsageError
+from sambench.plugins import options
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 import sambench.suite
-from sambench import plugins
 from sambench.errors import UsageError
-from sambench.plugins import Request
+from sambench.plugins import registry
+from sambench.plugins.registry import Request
 
 TOY = """
 from dataclasses import dataclass
@@ -31,47 +31,47 @@ PLUGIN = Toy
 def test_shipped_names_are_the_files() -> None:
     root = Path(__file__).resolve().parents[1]
     for kind in ("tasks", "datasets"):
-        assert plugins.names(kind) == sorted(p.stem for p in (root / kind).glob("*.py"))
+        assert registry.names(kind) == sorted(p.stem for p in (root / kind).glob("*.py"))
 
 
 def test_listing_names_imports_no_plugin() -> None:
     before = {m for m in sys.modules if m.startswith("sambench.suite.datasets.")}
-    plugins.names("datasets")
+    registry.names("datasets")
     assert {m for m in sys.modules if m.startswith("sambench.suite.datasets.")} == before
 
 
 def test_unknown_names_suggest_the_nearest() -> None:
     with pytest.raises(UsageError, match=r"unknown dataset 'bbc038'\. Did you mean: bbbc038\?"):
-        plugins.load("datasets", "bbc038")
+        registry.load("datasets", "bbc038")
     with pytest.raises(UsageError, match=r"unknown task 'single_points'\. Did you mean: single_point\?"):
-        plugins.load("tasks", "single_points")
+        registry.load("tasks", "single_points")
 
 
 def test_a_users_folder_is_one_more_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sambench.suite, "__path__", list(sambench.suite.__path__))
     (tmp_path / "datasets").mkdir()
     (tmp_path / "datasets" / "toy.py").write_text(TOY)
-    plugins.add_folder(tmp_path)
-    assert "toy" in plugins.names("datasets")
-    toy = plugins.load("datasets", "toy")
+    registry.add_folder(tmp_path)
+    assert "toy" in registry.names("datasets")
+    toy = registry.load("datasets", "toy")
     assert toy.__module__ == "sambench.suite.datasets.toy"
     assert pickle.loads(pickle.dumps(toy)) is toy
-    assert plugins.parse_datasets(["toy:a,b,coco"]) == [Request("toy", ("a", "b")), Request("coco")]
+    assert registry.parse_datasets(["toy:a,b,coco"]) == [Request("toy", ("a", "b")), Request("coco")]
     sys.modules.pop("sambench.suite.datasets.toy")
 
 
 def test_a_folder_without_plugins_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="neither tasks/ nor datasets/"):
-        plugins.add_folder(tmp_path)
+        registry.add_folder(tmp_path)
 
 
 def test_a_stray_file(tmp_path: Path) -> None:
     file = tmp_path / "mine.py"
     file.write_text(TOY)
-    toy = plugins.load("datasets", f"{file}:Toy")
-    assert plugins.load("datasets", f"{file}:Toy") is toy
+    toy = registry.load("datasets", f"{file}:Toy")
+    assert registry.load("datasets", f"{file}:Toy") is toy
     assert toy.Options().size == 3
-    assert len(plugins.source_digest(toy)) == 64
+    assert len(registry.source_digest(toy)) == 64
 
 
 @pytest.mark.parametrize(
@@ -88,26 +88,26 @@ def test_stray_files_that_do_not_work(tmp_path: Path, content: str | None, name:
     if content is not None:
         file.write_text(content)
     with pytest.raises(UsageError, match=complaint):
-        plugins.load_object(f"{file}:{name}")
+        registry.load_object(f"{file}:{name}")
 
 
 def test_commas_separate_datasets_but_a_generic_one_takes_its_arguments() -> None:
-    assert plugins.parse_datasets(["coco, bbbc038", "lvis"]) == [Request("coco"), Request("bbbc038"), Request("lvis")]
-    parsed = plugins.parse_datasets(["coco_json:a b.json,images/,demo"])
+    assert registry.parse_datasets(["coco, bbbc038", "lvis"]) == [Request("coco"), Request("bbbc038"), Request("lvis")]
+    parsed = registry.parse_datasets(["coco_json:a b.json,images/,demo"])
     assert parsed == [Request("coco_json", ("a b.json", "images/")), Request("demo")]
     with pytest.raises(UsageError, match="write it as coco_json:ANNOTATIONS,IMAGES"):
-        plugins.parse_datasets(["coco_json:a.json"])
+        registry.parse_datasets(["coco_json:a.json"])
 
 
 def test_a_query_is_one_argument() -> None:
     text = "hf:owner/name?split=train[:50]&image=image&mask=label"
-    (first, second) = plugins.parse_datasets([f"{text}, demo"])
+    (first, second) = registry.parse_datasets([f"{text}, demo"])
     assert first == Request("hf", ("owner/name?split=train[:50]&image=image&mask=label",))
     assert second == Request("demo")
     # The label of a run, which leads back to the same request.
     assert str(first) == text
-    assert plugins.parse_datasets([str(first)]) == [first]
-    assert plugins.parse_datasets(["hf:a/b,coco_json:c.json,images,hf:/data/d?id=e"]) == [
+    assert registry.parse_datasets([str(first)]) == [first]
+    assert registry.parse_datasets(["hf:a/b,coco_json:c.json,images,hf:/data/d?id=e"]) == [
         Request("hf", ("a/b",)),
         Request("coco_json", ("c.json", "images")),
         Request("hf", ("/data/d?id=e",)),
@@ -117,6 +117,6 @@ def test_a_query_is_one_argument() -> None:
 def test_a_text_file_of_names(tmp_path: Path) -> None:
     file = tmp_path / "names.txt"
     file.write_text("coco\n# not this\nbbbc038  # nuclei\n\n")
-    assert plugins.parse_datasets([str(file), "demo"]) == [Request("coco"), Request("bbbc038"), Request("demo")]
+    assert registry.parse_datasets([str(file), "demo"]) == [Request("coco"), Request("bbbc038"), Request("demo")]
     with pytest.raises(UsageError, match="cannot read the list of names"):
-        plugins.parse_datasets([str(tmp_path / "none.txt")])
+        registry.parse_datasets([str(tmp_path / "none.txt")])

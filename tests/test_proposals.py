@@ -20,13 +20,13 @@ from fixtures.tiny_datasets import photo
 from pycocotools import mask as api
 from test_coco_metric_parity import official_coco
 
-from sambench import options
 from sambench.errors import DataError, UsageError
 from sambench.metrics import coco
-from sambench.models import mask_generator
+from sambench.models.common import mask_generator
+from sambench.plugins import options
 from sambench.readers import coco_json
-from sambench.readers.detections import Detections
-from sambench.run import read_records
+from sambench.readers.predictions.detections import Detections
+from sambench.runs.directory import read_records
 from sambench.suite.tasks import proposals as plugin
 from sambench.suite.tasks.proposals import PLUGIN as Proposals
 from sambench.types import Context, GroundTruth, Instance, Mask, Sample

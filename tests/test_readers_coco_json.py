@@ -18,7 +18,7 @@ from sambench.errors import DataError, UsageError
 from sambench.readers import coco_json, index_cache
 from sambench.readers.coco_json import CocoParts, CocoReader, images_in, load
 from sambench.readers.index_cache import Arrays
-from sambench.readers.json_spans import JsonFile
+from sambench.readers.json.spans import JsonFile
 
 
 def test_masks_crowd_and_counts(tmp_path: Path) -> None:

@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sambench.errors import UsageError
-from sambench.readers import detections, index_cache
-from sambench.readers.detections import load
+from sambench.readers import index_cache
+from sambench.readers.predictions import detections
+from sambench.readers.predictions.detections import load
 
 CODE = {"size": [2, 2], "counts": "04"}
 

@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sambench.errors import DataError, UsageError
-from sambench.readers import json_spans
-from sambench.readers.json_spans import JsonFile, open_json, within
+from sambench.readers.json import spans as json_spans
+from sambench.readers.json.spans import JsonFile, open_json, within
 
 TEXTS = st.text(max_size=6) | st.sampled_from(['"', "\\", '\\"', "[", "}", "],", '{"a":1', "é\u2028", "\U0001f600"])
 SCALARS = st.none() | st.booleans() | st.integers(-(2**40), 2**40) | st.floats(allow_nan=False) | TEXTS

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sambench.errors import DataError, UsageError
-from sambench.readers.json_file import read_json
+from sambench.readers.json.file import read_json
 from sambench.readers.layers import painted_over, union
 from sambench.readers.listing import count_masks, list_images
 from sambench.types import IndexEntry, Mask

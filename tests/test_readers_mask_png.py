@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from sambench.datastats import concavity
+from sambench.data.statistics import concavity
 from sambench.errors import DataError
 from sambench.readers.mask_png import label_values, read_binary_masks, read_class_map, read_label_map, read_mask
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import sambench.suite
-from sambench import plugins
 from sambench.errors import UsageError
+from sambench.plugins import registry
 from sambench.reporting import reference
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -105,7 +105,7 @@ def test_a_broken_file_is_one_line(tmp_path, monkeypatch):
 
 
 def test_datasets_join_by_the_name_on_their_card():
-    split = plugins.load("datasets", "bbbc038").card.default_split
+    split = registry.load("datasets", "bbbc038").card.default_split
     names = reference.paper_names("single_point", [("bbbc038", split), ("nowhere", "val"), ("../etc", "x")])
     assert names == {"bbbc038": "BBBC038v1"}
 
@@ -122,7 +122,7 @@ def test_a_report_does_not_run_code_that_a_run_names(tmp_path):
 
 def test_every_card_of_a_paper_dataset_names_one_in_the_file():
     sampled = {r.dataset: r for r in ROWS if r.task == "datasets" and r.metric == "masks sampled"}
-    cards = [plugins.load("datasets", name).card for name in plugins.names("datasets")]
+    cards = [registry.load("datasets", name).card for name in registry.names("datasets")]
     with_paper = [card for card in cards if card.paper is not None]
     assert with_paper
     for card in with_paper:

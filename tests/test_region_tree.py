@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sambench import options
+from sambench.clicks import Click, next_click
 from sambench.errors import UsageError
 from sambench.metrics.iou import iou
-from sambench.models import region_hierarchy, region_tree
-from sambench.models.region_tree import RegionTree, RegionTreeOptions, RegionTreeView
-from sambench.prompts import Click, next_click
+from sambench.models.region_tree import region_hierarchy, region_tree
+from sambench.models.region_tree.region_tree import RegionTree, RegionTreeOptions, RegionTreeView
+from sambench.plugins import options
 from sambench.suite.datasets.bbbc038 import PLUGIN as Bbbc038
 from sambench.suite.datasets.coco import PLUGIN as Coco
 from sambench.types import Image, Mask, Prompts, Sample

@@ -14,12 +14,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sambench import plugins
 from sambench.errors import SambenchError, UsageError
+from sambench.plugins import registry
 from sambench.reporting import console_table, data, latex, load_summaries, markdown, text, write_report
-from sambench.reporting.load import unsummarised
 from sambench.reporting.report import PUBLISHED_COLUMNS
 from sambench.reporting.tables import leaderboards
+from sambench.runs.summaries import unsummarised
 
 ROOT = Path(__file__).resolve().parents[1]
 TREE = "aaaa1111" + "0" * 56
@@ -462,7 +462,7 @@ def test_report_files_and_their_bytes_are_the_same_each_time(tmp_path):
 
 
 def test_published_and_measured_are_never_mixed(tmp_path):
-    split = plugins.load("datasets", "bbbc038").card.default_split
+    split = registry.load("datasets", "bbbc038").card.default_split
     write_run(tmp_path / "runs", dataset="bbbc038", split=split, miou=0.42)
     out = tmp_path / "out"
     page = write_report([tmp_path / "runs"], out).read_text("utf-8")

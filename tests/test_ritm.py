@@ -16,11 +16,13 @@ from fixtures.ritm_cases import as_prompts
 from torch import nn
 
 from sambench.errors import UsageError
-from sambench.models import checkpoints, ritm, ritm_weights, zoo
-from sambench.models.click_maps import GridClick, discs, flipped
-from sambench.models.click_predictor import ClickModel
-from sambench.models.hrnet import folded
-from sambench.models.zoom_in import Crop, ZoomIn, box_of, clicks_in, overlap
+from sambench.models import zoo
+from sambench.models.common import checkpoints
+from sambench.models.interactive import ritm, ritm_weights
+from sambench.models.interactive.click_maps import GridClick, discs, flipped
+from sambench.models.interactive.click_predictor import ClickModel
+from sambench.models.interactive.hrnet import folded
+from sambench.models.interactive.zoom_in import Crop, ZoomIn, box_of, clicks_in, overlap
 from sambench.types import Prompts
 
 TINY = "ritm_hrnet4s_ocr4"

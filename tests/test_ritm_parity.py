@@ -11,9 +11,10 @@ from fixtures import ritm_cases
 from fixtures.ritm_cases import CASES, STEP, Case, as_prompts
 from numpy.typing import NDArray
 
-from sambench.models import checkpoints, ritm_weights
-from sambench.models.click_predictor import ClickModel, Settings
-from sambench.models.zoom_in import ZoomIn
+from sambench.models.common import checkpoints
+from sambench.models.interactive import ritm_weights
+from sambench.models.interactive.click_predictor import ClickModel, Settings
+from sambench.models.interactive.zoom_in import ZoomIn
 
 PROBABILITY = 5e-5
 """The promise is 1e-4. Measured where nothing is rounded: 5e-6; the kept maps are rounded to 1/65535 (7.6e-6 off)."""

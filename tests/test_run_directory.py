@@ -15,9 +15,18 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from sambench.atomic_files import OutputError, write_atomic
 from sambench.errors import UsageError
-from sambench.files import OutputError, write_atomic
-from sambench.run import Failure, Outcome, RunDirectory, RunError, RunSpec, index_digest, read_records, records_digest
+from sambench.runs.directory import (
+    Failure,
+    Outcome,
+    RunDirectory,
+    RunError,
+    RunSpec,
+    index_digest,
+    read_records,
+    records_digest,
+)
 
 SCHEMA = pa.schema([("image_id", pa.string()), ("value", pa.float64()), ("time_ms", pa.float64())])
 INDEX = ["c", "a", "b"]

@@ -28,7 +28,7 @@ from fixtures.toy_runs import (
 )
 from PIL import Image
 
-from sambench.run import read_records, records_digest
+from sambench.runs.directory import read_records, records_digest
 
 
 def summary(out: Path) -> dict[str, Any]:
@@ -248,13 +248,13 @@ def test_an_image_without_masks_is_excluded_by_rule(
 
 FULL = (
     "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-    "import sambench.run as r, sambench.recording as e; e.FLUSH_SECONDS = 0.0\n"
+    "import sambench.runs.directory as r, sambench.engine.result_writer as e; e.FLUSH_SECONDS = 0.0\n"
     "original = r.RunDirectory.append\n"
     "def append(self, *a):\n"
     "    if self._next_shard == 6: resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))\n"
     "    return original(self, *a)\n"
     "r.RunDirectory.append = append\n"
-    "from sambench.cli import main; main()"
+    "from sambench.cli.main import main; main()"
 )
 
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 import torch
 
-from sambench.run import read_records
+from sambench.runs.directory import read_records
 
 Call = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -18,14 +18,15 @@ import pytest
 import torch
 from fixtures import small_runs
 
-from sambench import evaluate, plugins
-from sambench.encodings import EncodingsSpec
+from sambench import evaluate
+from sambench.engine.encoding_cache import EncodingsSpec
+from sambench.engine.job import Job, TaskJob, batches
+from sambench.engine.worker import Encodings, Listed, Worker
 from sambench.errors import UsageError
 from sambench.models import zoo
-from sambench.run import read_records
+from sambench.plugins import registry
+from sambench.runs.directory import read_records
 from sambench.types import Model
-from sambench.work import Job, TaskJob, batches
-from sambench.worker import Encodings, Listed, Worker
 
 Call = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -65,7 +66,7 @@ def evaluated(asked: evaluate.Settings) -> Path:
 
 def demo() -> Path:
     """Where the demo lies, made on first use."""
-    plugin = plugins.load("datasets", "demo")
+    plugin = registry.load("datasets", "demo")
     root: Path = plugin.locate(Path("nowhere"), "all", plugin.Options())
     return root
 

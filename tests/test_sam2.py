@@ -13,8 +13,10 @@ from fixtures.sam_family import DATA, picture
 from fixtures.threads import one_thread
 
 from sambench.errors import UsageError
-from sambench.models import checkpoints, sam2, sam2_weights, zoo
-from sambench.models.sam2 import Sam2Options
+from sambench.models import zoo
+from sambench.models.common import checkpoints
+from sambench.models.sam2 import sam2, sam2_weights
+from sambench.models.sam2.sam2 import Sam2Options
 from sambench.types import Prompts
 
 __all__ = ["one_thread"]
@@ -70,7 +72,7 @@ def tiny(folder: Path) -> sam2.Sam2Model:
 
 @pytest.mark.parametrize("name", sorted(name for name in RELEASED if name != "sam2_hiera_large"))
 def test_every_released_tensor_finds_its_place(tmp_path: Path, name: str) -> None:
-    from sambench.models.sam2_network import Sam2Network
+    from sambench.models.sam2.sam2_network import Sam2Network
 
     path = blank(tmp_path / "renamed.pt", RELEASED[name])
     source = checkpoints.find(str(path))
@@ -136,7 +138,7 @@ def test_files_that_are_no_sam2(tmp_path: Path, folder: Path) -> None:
 def test_named_by_folder(folder: Path) -> None:
     """Image parts of 2 and 2.1 do not differ."""
     located = zoo.locate(str(folder), {})
-    assert (located.name, located.adapter) == ("sam2.x_hiera_8x4", "sambench.models.sam2")
+    assert (located.name, located.adapter) == ("sam2.x_hiera_8x4", "sambench.models.sam2.sam2")
 
 
 # Answers -------------------------------------------------------------------------------------------------------------

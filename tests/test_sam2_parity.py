@@ -13,8 +13,8 @@ import torch
 from fixtures.sam_family import DATA, LOGITS, compare, family_weights, picture
 from fixtures.threads import one_thread
 
-from sambench.models import sam2, sam2_weights
-from sambench.models.sam2 import Sam2Options
+from sambench.models.sam2 import sam2, sam2_weights
+from sambench.models.sam2.sam2 import Sam2Options
 from sambench.types import Prompts
 
 __all__ = ["one_thread"]

@@ -14,9 +14,12 @@ from fixtures.sam_family import picture
 from fixtures.threads import one_thread
 
 from sambench.errors import UsageError
-from sambench.models import checkpoints, edgetam, sam, sam2, sam3, sam_hq, zoo
-from sambench.models.logit_windows import SoftPrediction
-from sambench.models.sam3 import Sam3Options
+from sambench.models import zoo
+from sambench.models.common import checkpoints
+from sambench.models.common.logit_windows import SoftPrediction
+from sambench.models.sam import sam, sam_hq
+from sambench.models.sam2 import edgetam, sam2, sam3
+from sambench.models.sam2.sam3 import Sam3Options
 from sambench.types import Prompts
 
 __all__ = ["one_thread"]
@@ -252,7 +255,7 @@ def test_weights_and_names(tmp_path: Path, folder: Path) -> None:
     assert sam3.recognise(source) == "sam3"
     assert [module.recognise(source) for module in (sam, sam2, sam_hq, edgetam)] == [None] * 4
     located = zoo.locate(str(folder), {})
-    assert (located.name, located.trained_on, located.adapter) == ("sam3", None, "sambench.models.sam3")
+    assert (located.name, located.trained_on, located.adapter) == ("sam3", None, "sambench.models.sam2.sam3")
     authors = tmp_path / "sam3.pt"
     keys = ("detector.backbone.x", "tracker.sam_mask_decoder.obj_score_token.weight")
     torch.save({"model": {key: torch.zeros(1) for key in keys}}, authors)
@@ -283,7 +286,7 @@ def test_no_tokenizer(tmp_path: Path, folder: Path) -> None:
 def test_the_released_sizes_are_counted(folder: Path) -> None:
     from transformers import Sam3VideoConfig
 
-    from sambench.models.sam3_network import Sam3Network
+    from sambench.models.sam2.sam3_network import Sam3Network
 
     with torch.device("meta"):
         network = Sam3Network(Sam3VideoConfig().to_dict(), True)

@@ -12,11 +12,11 @@ from fixtures.sam_family import picture
 from fixtures.threads import one_thread
 from torch import Tensor
 
-from sambench import options
 from sambench.errors import UsageError
-from sambench.models import sam, sam_encoder
-from sambench.models.sam import SamOptions
-from sambench.models.sam_encoder import How, attention, relative
+from sambench.models.sam import sam, sam_encoder
+from sambench.models.sam.sam import SamOptions
+from sambench.models.sam.sam_encoder import How, attention, relative
+from sambench.plugins import options
 
 __all__ = ["one_thread"]
 

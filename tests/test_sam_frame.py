@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sambench.models.sam_frame import MEAN, STD, Frame
+from sambench.models.sam.sam_frame import MEAN, STD, Frame
 
 SIZES = [(480, 640), (640, 480), (1, 1), (3, 2), (511, 512), (1024, 1024), (60, 900), (1333, 2000)]
 

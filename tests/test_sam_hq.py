@@ -12,8 +12,11 @@ from fixtures.sam_family import DATA, family_weights, picture
 from fixtures.threads import one_thread
 
 from sambench.errors import UsageError
-from sambench.models import checkpoints, sam, sam2, sam_hq, zoo
-from sambench.models.sam_hq import SamHqOptions
+from sambench.models import zoo
+from sambench.models.common import checkpoints
+from sambench.models.sam import sam, sam_hq
+from sambench.models.sam.sam_hq import SamHqOptions
+from sambench.models.sam2 import sam2
 from sambench.types import Prompts
 
 __all__ = ["one_thread"]
@@ -78,7 +81,11 @@ def test_a_folder_and_the_authors_file_are_the_same_model(tmp_path: Path, checkp
     by_file = sam_hq.load("sam_hq_vit_32x2", options, "cpu")
     by_file.network.save_pretrained(tmp_path / "folder")
     located = zoo.locate(str(tmp_path / "folder"), {})
-    assert (located.name, located.trained_on, located.adapter) == ("sam_hq_vit_32x2", None, "sambench.models.sam_hq")
+    assert (located.name, located.trained_on, located.adapter) == (
+        "sam_hq_vit_32x2",
+        None,
+        "sambench.models.sam.sam_hq",
+    )
     by_folder = located.load("cpu", 1)
     image = picture(50, 60)
     prompts = Prompts(points=np.array([[[20, 30]], [[40, 10]]], np.float32), labels=np.array([[1], [1]]))

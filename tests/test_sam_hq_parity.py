@@ -13,9 +13,9 @@ import torch
 from fixtures.sam_family import DATA, LOGITS, compare, family_weights
 from fixtures.threads import one_thread
 
-from sambench.models import sam_hq
-from sambench.models.sam import SamPrediction
-from sambench.models.sam_hq import SamHqOptions
+from sambench.models.sam import sam_hq
+from sambench.models.sam.sam import SamPrediction
+from sambench.models.sam.sam_hq import SamHqOptions
 from sambench.types import Prediction, Prompts
 
 __all__ = ["one_thread"]

@@ -12,7 +12,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from sambench.models.sam import SamModel, SamOptions, load, load_checkpoint
+from sambench.models.sam.sam import SamModel, SamOptions, load, load_checkpoint
 from sambench.types import Prompts
 
 LOGITS = 1e-3

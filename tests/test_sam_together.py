@@ -12,7 +12,7 @@ import torch
 from fixtures.sam_family import picture
 from fixtures.threads import one_thread
 
-from sambench.models.sam import SamModel, SamOptions, SamPrediction, SamView, load_checkpoint
+from sambench.models.sam.sam import SamModel, SamOptions, SamPrediction, SamView, load_checkpoint
 from sambench.types import DecodesTogether, Prompts
 
 __all__ = ["one_thread"]

@@ -17,7 +17,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from sambench.errors import UsageError
-from sambench.models import sam, sam_weights, zoo
+from sambench.models import zoo
+from sambench.models.sam import sam, sam_weights
 
 State = dict[str, Tensor]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from sambench.data.subsets import draw, order
 from sambench.errors import UsageError
-from sambench.sampling import draw, order
 from sambench.types import IndexEntry
 
 

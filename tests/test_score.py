@@ -16,7 +16,7 @@ from pycocotools import mask as coco
 from pycocotools.coco import COCO
 
 from sambench.errors import UsageError
-from sambench.readers.mask_results import read_predictions
+from sambench.readers.predictions.masks import read_predictions
 
 Call = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sambench.evaluate import part_of
-from sambench.run import read_records
+from sambench.runs.directory import read_records
 
 
 @given(n=st.integers(0, 60), shards=st.integers(1, 9), batch=st.integers(1, 8))

@@ -17,10 +17,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sambench.errors import UsageError
-from sambench.models import checkpoints, simpleclick, simpleclick_weights, zoo
-from sambench.models.click_predictor import ClickModel
-from sambench.models.simpleclick import Options
-from sambench.models.simpleclick_network import SimpleClickNetwork
+from sambench.models import zoo
+from sambench.models.common import checkpoints
+from sambench.models.interactive import simpleclick, simpleclick_weights
+from sambench.models.interactive.click_predictor import ClickModel
+from sambench.models.interactive.simpleclick import Options
+from sambench.models.interactive.simpleclick_network import SimpleClickNetwork
 from sambench.types import Prompts
 
 __all__ = ["one_thread"]

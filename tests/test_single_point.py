@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from sambench import options
+from sambench.clicks import Click, next_click
 from sambench.errors import DataError, UsageError
-from sambench.prompts import Click, next_click
+from sambench.plugins import options
 from sambench.suite.tasks import single_point
 from sambench.suite.tasks.single_point import SinglePoint
 from sambench.types import Context, GroundTruth, Instance, Mask, Metric, Prompts, Sample

@@ -17,11 +17,12 @@ from hypothesis import strategies as st
 from test_reporting import metric, write_run
 
 from sambench.errors import UsageError
-from sambench.reporting import load_summaries, site_links, site_views, templates, write_report
+from sambench.reporting import load_summaries, write_report
 from sambench.reporting.cuts import cuts
 from sambench.reporting.reference import Published, published
-from sambench.reporting.site_charts import charts
-from sambench.reporting.site_gallery import gallery
+from sambench.reporting.site import site_links, site_views, templates
+from sambench.reporting.site.site_charts import charts
+from sambench.reporting.site.site_gallery import gallery
 from sambench.reporting.tables import leaderboards
 
 __all__ = ["hostile", "many"]

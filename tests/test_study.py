@@ -22,10 +22,11 @@ import pytest
 from fixtures import study_runs
 from PIL import Image
 
-from sambench import masks, replay
+from sambench import masks
+from sambench.clicks import next_click
 from sambench.errors import UsageError
 from sambench.metrics.iou import iou
-from sambench.prompts import next_click
+from sambench.outputs import replay
 from sambench.study import pictures, selection, studies, summary
 from sambench.study.server import Server
 from sambench.study.storage import TRUTH, Prompt, Storage

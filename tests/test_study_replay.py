@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 from fixtures import study_runs
 
-from sambench import masks, replay, score
+from sambench import masks, score
 from sambench.errors import DataError, UsageError
 from sambench.evaluate import Settings
 from sambench.metrics.iou import iou
-from sambench.run import read_records
+from sambench.outputs import replay
+from sambench.runs.directory import read_records
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sambench.errors import UsageError
-from sambench.sweep import Variant, variants
+from sambench.planning.sweep import Variant, variants
 
 
 def test_every_combination_the_last_key_fastest() -> None:

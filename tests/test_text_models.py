@@ -30,10 +30,11 @@ from transformers import (
 )
 
 from sambench.errors import UsageError
-from sambench.models import clip_sam, clipseg_sam, grounded_sam, text_components, zoo
-from sambench.models.clip_sam import crop
-from sambench.models.clipseg_sam import hot_regions
-from sambench.models.text_model import Hits, Judged, Named, TextAnswers, answered, apart
+from sambench.models import zoo
+from sambench.models.text import clip_sam, clipseg_sam, grounded_sam, text_components
+from sambench.models.text.clip_sam import crop
+from sambench.models.text.clipseg_sam import hot_regions
+from sambench.models.text.text_model import Hits, Judged, Named, TextAnswers, answered, apart
 from sambench.types import Mask, Prediction, Prompts
 
 ROOT = Path(__file__).resolve().parents[1]

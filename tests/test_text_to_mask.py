@@ -23,20 +23,20 @@ from hypothesis import strategies as st
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from sambench import plugins
 from sambench import score as scoring
 from sambench.errors import DataError, UsageError
 from sambench.evaluate import Settings
 from sambench.metrics import phrases
-from sambench.models.wrapper import ModelAnswerError, PredictorModel
-from sambench.options import build
-from sambench.queries import union
-from sambench.readers import phrase_results
-from sambench.run import read_records
+from sambench.models.common.wrapper import ModelAnswerError, PredictorModel
+from sambench.plugins import registry
+from sambench.plugins.options import build
+from sambench.protocols.phrases import union
+from sambench.readers.predictions import phrases as phrase_results
+from sambench.runs.directory import read_records
 from sambench.types import Context, GroundTruth, Instance, Mask, Prompts, Sample
 
 Call = Callable[..., subprocess.CompletedProcess[str]]
-Task = plugins.load("tasks", "text_to_mask")
+Task = registry.load("tasks", "text_to_mask")
 SIZE = (20, 40)
 CONTEXT = Context("toy", 0, frozenset({"text", "points"}))
 NOT_THE_PAPERS = "not the paper's model: its text-aware SAM (section 7.5) was never released, and the paper gives no"
@@ -818,7 +818,7 @@ def test_demo_end_to_end(sambench_cli: Call, model: str, tmp_path: Path) -> None
         "--set", "task.negatives=4", "--workers", 1,
     )  # fmt: skip
     records = read_records(path).to_pylist()
-    plugin = plugins.load("datasets", "demo")
+    plugin = registry.load("datasets", "demo")
     demo = plugin(plugin.locate(Path(), "all", plugin.Options()), "all", plugin.Options())
     images = {row["image_id"] for row in records}
     assert len(images) == 3

@@ -14,8 +14,8 @@ from fixtures.layouts import refcoco
 from fixtures.threads import one_thread
 from test_sam3 import folder as sam3_folder
 
-from sambench.cli import cli
-from sambench.run import read_records
+from sambench.cli.main import cli
+from sambench.runs.directory import read_records
 
 __all__ = ["one_thread", "sam3_folder"]
 

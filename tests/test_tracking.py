@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from fixtures.small_runs import run
 
-from sambench import tracking
+from sambench.atomic_files import OutputError
 from sambench.errors import UsageError
-from sambench.files import OutputError
-from sambench.run import read_json
+from sambench.outputs import tracking
+from sambench.runs.directory import read_json
 
 Call = Callable[..., subprocess.CompletedProcess[str]]
 

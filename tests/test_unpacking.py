@@ -16,8 +16,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from sambench.data.unpack import DamagedError, Limits, can_unpack, unpack
 from sambench.errors import UsageError
-from sambench.unpacking import DamagedError, Limits, can_unpack, unpack
 
 
 def zipped(at: Path, entries: list[tuple[str, bytes]], **how: int) -> Path:

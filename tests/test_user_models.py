@@ -13,7 +13,7 @@ import pytest
 
 from sambench.errors import UsageError
 from sambench.models import zoo
-from sambench.models.wrapper import ModelAnswerError, PredictorModel
+from sambench.models.common.wrapper import ModelAnswerError, PredictorModel
 from sambench.types import Prompts
 
 Call = Callable[..., subprocess.CompletedProcess[str]]

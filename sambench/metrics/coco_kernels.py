@@ -1,7 +1,7 @@
 """The compiled inner loops of average precision and recall: run lengths, their IoUs, matching, and the curves.
 
 One module on purpose: numba's on-disk cache watches the file that a function is in, not the files of what it calls.
-All release the GIL, so images can be evaluated in threads; see :mod:`sambench.compiled` for what keeps the bits.
+All release the GIL, so images can be evaluated in threads; see :mod:`sambench.numba_cache` for what keeps the bits.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from sambench.compiled import compiled
+from sambench.numba_cache import compiled
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]

@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from sambench.compiled import compiled
+from sambench.numba_cache import compiled
 
 
 def _removable() -> NDArray[np.bool_]:

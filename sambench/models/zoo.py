@@ -16,12 +16,12 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, cast
 
-from sambench import options
 from sambench.errors import UsageError
 from sambench.models import families
 from sambench.models.cards import GPU_IMAGES, Adapter, Found, ModelCard
-from sambench.models.wrapper import PredictorModel
-from sambench.plugins import load_object, source_digest
+from sambench.models.common.wrapper import PredictorModel
+from sambench.plugins import options
+from sambench.plugins.registry import load_object, source_digest
 from sambench.types import Model
 
 
@@ -138,7 +138,7 @@ def _is_weights(reference: str) -> bool:
 
 def _recognised(reference: str) -> ModelCard:
     """The card whose adapter knows the weights; those of the first card of its family where they are in no list."""
-    from sambench.models import checkpoints
+    from sambench.models.common import checkpoints
 
     found = checkpoints.find(reference)
     source = checkpoints.OpenSource(found.path, found.files, found.hub)

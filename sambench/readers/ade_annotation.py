@@ -15,7 +15,7 @@ import orjson
 
 from sambench.errors import DataError
 from sambench.readers.images import read_codes
-from sambench.readers.json_file import read_json
+from sambench.readers.json.file import read_json
 from sambench.readers.label_maps import masks_by_value
 from sambench.types import Mask
 

@@ -20,7 +20,7 @@ from sambench.errors import DataError, UsageError
 from sambench.readers import labelme_json, via_json
 from sambench.readers.coco_json import CocoReader
 from sambench.readers.images import SUFFIXES, has_colours, read_codes, read_labels
-from sambench.readers.json_spans import open_json
+from sambench.readers.json.spans import open_json
 from sambench.readers.label_files import count_in_files
 from sambench.readers.label_maps import Labels, components, masks_by_value, values_of
 from sambench.readers.listing import count_masks

@@ -23,7 +23,7 @@ from sambench.errors import DataError, UsageError
 from sambench.readers.files import candidates, list_folder, nfc
 from sambench.readers.images import MAX_PIXELS, read_image
 from sambench.readers.index_cache import Arrays, cached
-from sambench.readers.json_spans import JsonFile, open_json, within
+from sambench.readers.json.spans import JsonFile, open_json, within
 from sambench.readers.listing import MissingImages
 from sambench.readers.segmentations import Fill, segmentation_mask
 from sambench.types import GroundTruth, Image, IndexEntry, Instance, Mask, Sample

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any, Literal, cast
 from urllib.parse import unquote
 
-from sambench import options
 from sambench.errors import DataError, UsageError
+from sambench.plugins import options
 from sambench.readers.images import ImageFile, InMemory, image_size, read_image
 from sambench.readers.listing import count_masks
 from sambench.readers.mask_png import NO_VOID, label_values, read_binary_masks, read_label_map

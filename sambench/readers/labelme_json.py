@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sambench.errors import DataError, UsageError
-from sambench.readers.json_spans import open_json
+from sambench.readers.json.spans import open_json
 from sambench.readers.layers import union
 from sambench.readers.polygons import outline_mask, ring
 from sambench.types import GroundTruth, Instance

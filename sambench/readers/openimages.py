@@ -20,7 +20,7 @@ import numpy as np
 from sambench.errors import DataError, UsageError
 from sambench.readers.files import list_folder
 from sambench.readers.images import read_labels
-from sambench.readers.json_file import read_json
+from sambench.readers.json.file import read_json
 from sambench.types import Mask
 
 PERSON = "/m/01g317"

@@ -21,7 +21,7 @@ from typing import Any, ClassVar, Literal, NoReturn
 import numpy as np
 
 from sambench.errors import DataError, UsageError
-from sambench.queries import EXPRESSIONS
+from sambench.protocols.phrases import EXPRESSIONS
 from sambench.readers.coco_json import CocoReader, images_in
 from sambench.readers.contents import LFS_POINTER, what_is_lacking
 from sambench.readers.files import candidates, nfc
@@ -147,7 +147,8 @@ class ReferDataset(ListedDataset):
     """The part of a dataset plugin that the layout answers. Splits are named ``PARTITION_SPLIT`` (``unc_testA``).
 
     The truth of an image is all that is annotated in it; the objects that the split refers to carry their texts as
-    attribute :data:`~sambench.queries.EXPRESSIONS`. The index counts these, and holds the images that have one.
+    attribute :data:`~sambench.protocols.phrases.EXPRESSIONS`. The index counts these, and holds the images that have
+    one.
     """
 
     card: ClassVar[Card]

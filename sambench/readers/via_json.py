@@ -14,7 +14,7 @@ from typing import Any
 
 from sambench.errors import DataError, UsageError
 from sambench.readers.files import nfc
-from sambench.readers.json_file import read_json
+from sambench.readers.json.file import read_json
 from sambench.readers.polygons import MIN_POINTS, Ring, outline_mask, ring
 from sambench.types import GroundTruth, Instance
 

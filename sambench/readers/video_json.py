@@ -21,7 +21,7 @@ from sambench.errors import DataError, UsageError
 from sambench.readers.files import nfc
 from sambench.readers.images import MAX_PIXELS
 from sambench.readers.index_cache import Arrays, cached
-from sambench.readers.json_spans import JsonFile, open_json, within
+from sambench.readers.json.spans import JsonFile, open_json, within
 from sambench.readers.segmentations import segmentation_mask
 from sambench.types import GroundTruth, Instance, Mask
 

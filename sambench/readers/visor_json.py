@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from sambench.errors import DataError
-from sambench.readers.json_file import read_json
+from sambench.readers.json.file import read_json
 from sambench.readers.layers import painted_over
 from sambench.readers.polygons import MIN_POINTS, filled_mask, ring
 from sambench.types import GroundTruth, Instance, Mask

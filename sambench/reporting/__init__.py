@@ -1,7 +1,7 @@
 """From summaries on disk to tables and pages. Knows neither models nor images."""
 
 from sambench.reporting.console import console_table
-from sambench.reporting.load import RunSummary, load_summaries
 from sambench.reporting.report import write_report
+from sambench.runs.summaries import RunSummary, load_summaries
 
 __all__ = ["RunSummary", "console_table", "load_summaries", "write_report"]

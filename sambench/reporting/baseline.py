@@ -12,8 +12,8 @@ from itertools import groupby
 
 from sambench.errors import UsageError
 from sambench.reporting import text
-from sambench.reporting.load import RunSummary
 from sambench.reporting.tables import LEGEND, Leaderboard, Row, marks
+from sambench.runs.summaries import RunSummary
 
 IOU_BY_CLICKS = "iou_by_clicks"
 """Name of the curve with the axes ``clicks`` and ``miou``."""

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from sambench.reporting import text
 from sambench.reporting.baseline import Against, by_baseline, compare, difference_table, not_compared
-from sambench.reporting.load import RunSummary
 from sambench.reporting.tables import Leaderboard, average, cell, in_unit, leaderboards, title
+from sambench.runs.summaries import RunSummary
 
 METRICS_SHOWN = 9
 """Metrics of a line, the first that the task names; a report has all."""

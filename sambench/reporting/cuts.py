@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sambench.reporting import text
-from sambench.reporting.load import Metrics, RunSummary
+from sambench.runs.summaries import Metrics, RunSummary
 from sambench.types import Metric
 
 ALWAYS = ("size", "class")

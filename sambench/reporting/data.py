@@ -9,11 +9,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from sambench.atomic_files import output_error, write_atomic
 from sambench.errors import UsageError
-from sambench.files import output_error, write_atomic
 from sambench.reporting.baseline import Against
-from sambench.reporting.load import Metrics, RunSummary
 from sambench.reporting.tables import Leaderboard
+from sambench.runs.summaries import Metrics, RunSummary
 from sambench.types import Metric
 
 JSON_SCHEMA = 1

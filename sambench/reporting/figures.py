@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from sambench.reporting import text
-from sambench.reporting.load import RunSummary
 from sambench.reporting.reference import Published
 from sambench.reporting.svg import COLOURS, colour, draw, label, marker
+from sambench.runs.summaries import RunSummary
 
 PRECISION_RECALL = "precision_recall"
 """Name of the curve, with the axes ``recall`` and ``precision``, one value for each threshold."""

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from sambench.reporting.cuts import cuts
-from sambench.reporting.load import RunSummary
 from sambench.reporting.svg import colour, draw, label
 from sambench.reporting.tables import title
+from sambench.runs.summaries import RunSummary
 from sambench.types import Metric
 
 CUTS = ("size", "frequency")

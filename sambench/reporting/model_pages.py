@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from sambench.reporting import group_figures, markdown, model_figures, text, tradeoffs
 from sambench.reporting.baseline import Against, alike, by_parameters, click_curves, difference_table, not_compared
-from sambench.reporting.load import RunSummary
 from sambench.reporting.svg import label
 from sambench.reporting.tables import LEGEND, Leaderboard, in_unit, title
 from sambench.reporting.tradeoffs import CLAIM_MS, Tradeoff
+from sambench.runs.summaries import RunSummary
 
 DELTAS_NOTE = (
     "Bars: the model minus the baseline, on each dataset on which both have a complete run of the same images (as in "

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import sambench.suite
-from sambench import plugins
 from sambench.errors import SambenchError, UsageError
+from sambench.plugins import registry
 from sambench.types import Card
 
 COLUMNS = ("table", "task", "model", "variant", "dataset", "metric", "value", "provenance")
@@ -73,7 +73,7 @@ def card_of(dataset: str) -> Card | None:
     if ".py:" in dataset:
         return None
     try:
-        card: Card = plugins.load("datasets", dataset.partition(":")[0]).card
+        card: Card = registry.load("datasets", dataset.partition(":")[0]).card
     except SambenchError:
         return None
     return card

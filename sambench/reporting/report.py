@@ -7,11 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 
-from sambench.reporting import data, figures, latex, markdown, site, text, tradeoffs
+from sambench.reporting import data, figures, latex, markdown, text, tradeoffs
 from sambench.reporting.baseline import by_baseline, compare
 from sambench.reporting.cuts import Cut, cuts, metrics_by_clicks
 from sambench.reporting.latencies import load_latencies
-from sambench.reporting.load import Metrics, RunSummary, load_summaries, unsummarised
 from sambench.reporting.model_pages import (
     Picture,
     comparison_pictures,
@@ -20,7 +19,9 @@ from sambench.reporting.model_pages import (
     tradeoff_section,
 )
 from sambench.reporting.reference import Published, beside, paper_names
+from sambench.reporting.site import site
 from sambench.reporting.tables import LEGEND, in_unit, leaderboards, marks, title, unit_of
+from sambench.runs.summaries import Metrics, RunSummary, load_summaries, unsummarised
 from sambench.types import Metric
 
 PUBLISHED_COLUMNS = ("task", "dataset", "published_dataset", "model", "variant", "metric", "value", "table", "source")

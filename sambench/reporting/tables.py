@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from sambench.reporting import text
-from sambench.reporting.load import SHORT_DIGEST, RunSummary
+from sambench.runs.summaries import SHORT_DIGEST, RunSummary
 from sambench.types import Metric
 
 TITLES = {

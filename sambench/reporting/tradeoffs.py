@@ -10,8 +10,8 @@ from typing import Any
 from sambench.reporting import text
 from sambench.reporting.baseline import alike
 from sambench.reporting.latencies import FIGURES, Latency, Quantiles, Setting, figures_as_dict
-from sambench.reporting.load import RunSummary
 from sambench.reporting.tables import Leaderboard, Row, average, cell, in_unit, title
+from sambench.runs.summaries import RunSummary
 
 JSON_SCHEMA = 1
 PLOTTED = "point_mask"

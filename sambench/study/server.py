@@ -22,7 +22,7 @@ from urllib.parse import SplitResult, parse_qs, quote, unquote, urlencode, urlsp
 
 from sambench import masks
 from sambench.errors import SambenchError, UsageError
-from sambench.reporting import templates
+from sambench.reporting.site import templates
 from sambench.study import pictures
 from sambench.study.storage import LEAST, MOST, Job, NotYoursError, Storage
 

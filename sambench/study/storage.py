@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from sambench.errors import SambenchError, UsageError
-from sambench.run import now
+from sambench.runs.directory import now
 
 FILE = "study.sqlite"
 SCHEMA = 1

@@ -9,8 +9,8 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from sambench.atomic_files import output_error, write_atomic
 from sambench.errors import UsageError
-from sambench.files import output_error, write_atomic
 from sambench.reporting import markdown, text
 from sambench.reporting.svg import colour, draw, label
 from sambench.study import analysis

@@ -9,7 +9,7 @@ CARDS = (
         "clip_sam",
         "clip_sam",
         "text: CLIP ViT-L/14@336 chooses among SAM ViT-H's masks; not the paper's model",
-        adapter="sambench.models.clip_sam",
+        adapter="sambench.models.text.clip_sam",
         capabilities=frozenset({"points", "boxes", "masks", "multimask", "text"}),
         trained_on=frozenset({"sa1b", "openai_wit400m"}),
         citation="Radford et al., Learning Transferable Visual Models From Natural Language Supervision, ICML 2021, "

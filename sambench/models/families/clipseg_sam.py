@@ -9,7 +9,7 @@ CARDS = (
         "clipseg_sam",
         "clipseg_sam",
         "text: the hot regions of CLIPSeg are clicks for SAM ViT-H; not the paper's model",
-        adapter="sambench.models.clipseg_sam",
+        adapter="sambench.models.text.clipseg_sam",
         capabilities=frozenset({"points", "boxes", "masks", "multimask", "text"}),
         trained_on=frozenset({"sa1b", "openai_wit400m", "phrasecut", "coco"}),
         citation="Lüddecke and Ecker, Image Segmentation Using Text and Image Prompts, CVPR 2022, arXiv 2112.10003; "

@@ -12,7 +12,7 @@ CARDS = (
         "edgetam",
         "edgetam",
         "EdgeTAM: SAM 2 with RepViT-M1, image part",
-        adapter="sambench.models.edgetam",
+        adapter="sambench.models.sam2.edgetam",
         capabilities=frozenset({"points", "boxes", "masks", "multimask"}),
         trained_on=TRAINED_ON,
         parameters=9_120_641,

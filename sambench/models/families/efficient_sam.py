@@ -9,7 +9,7 @@ CARDS = tuple(
         name,
         "efficient_sam",
         f"EfficientSAM, {size}: a plain ViT with SAMI pretraining",
-        adapter="sambench.models.efficient_sam",
+        adapter="sambench.models.sam.efficient_sam",
         capabilities=frozenset({"points", "boxes", "multimask"}),
         trained_on=frozenset({"imagenet", "sa1b"}),
         parameters=parameters,

@@ -9,7 +9,7 @@ CARDS = tuple(
         name,
         "fast_sam",
         f"FastSAM, {size}: all masks at once, prompts choose among them",
-        adapter="sambench.models.fast_sam",
+        adapter="sambench.models.fast_sam.fast_sam",
         capabilities=frozenset({"points", "boxes"}),
         trained_on=frozenset({"sa1b"}),
         parameters=parameters,

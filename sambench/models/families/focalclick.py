@@ -13,7 +13,7 @@ CARDS = tuple(
         f"focalclick_segformer_{name}",
         "focalclick",
         summary,
-        adapter="sambench.models.focalclick",
+        adapter="sambench.models.interactive.focalclick",
         capabilities=frozenset({"points", "masks"}),
         trained_on=trained_on,
         parameters=parameters,

@@ -9,7 +9,7 @@ CARDS = (
         "grounded_sam",
         "grounded_sam",
         "text: Grounding DINO's boxes (Swin-T) prompt SAM ViT-H; not the paper's model",
-        adapter="sambench.models.grounded_sam",
+        adapter="sambench.models.text.grounded_sam",
         capabilities=frozenset({"points", "boxes", "masks", "multimask", "text"}),
         trained_on=frozenset({"sa1b", "objects365", "goldg", "cap4m", "imagenet"}),
         citation="Ren et al., Grounded SAM, 2024, arXiv 2401.14159; Liu et al., Grounding DINO, ECCV 2024, arXiv "

@@ -9,7 +9,7 @@ CARDS = (
         "mobile_sam",
         "mobile_sam",
         "SAM's decoder over a TinyViT encoder, distilled from ViT-H",
-        adapter="sambench.models.mobile_sam",
+        adapter="sambench.models.sam.mobile_sam",
         capabilities=frozenset({"points", "boxes", "masks", "multimask"}),
         trained_on=frozenset({"sa1b"}),
         parameters=9_808_452,

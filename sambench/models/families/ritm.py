@@ -9,7 +9,7 @@ CARDS = tuple(
         name,
         "ritm",
         f"interactive segmentation with clicks and the previous mask, {summary}",
-        adapter="sambench.models.ritm",
+        adapter="sambench.models.interactive.ritm",
         capabilities=frozenset({"points", "masks"}),
         trained_on=frozenset({"coco", "lvis"}),
         parameters=parameters,

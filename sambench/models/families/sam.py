@@ -9,7 +9,7 @@ CARDS = tuple(
         name,
         "sam",
         f"Segment Anything, {size}",
-        adapter="sambench.models.sam",
+        adapter="sambench.models.sam.sam",
         capabilities=frozenset({"points", "boxes", "masks", "multimask"}),
         trained_on=frozenset({"sa1b"}),
         parameters=parameters,

@@ -13,7 +13,7 @@ CARDS = tuple(
         f"{version}_hiera_{size}",
         "sam2",
         f"Segment Anything {version[3:]}, Hiera-{title}, image part",
-        adapter="sambench.models.sam2",
+        adapter="sambench.models.sam2.sam2",
         capabilities=frozenset({"points", "boxes", "masks", "multimask"}),
         trained_on=TRAINED_ON,
         parameters=parameters,

@@ -9,7 +9,7 @@ CARDS = (
         "sam3",
         "sam3",
         "Segment Anything with Concepts, image part; for text not the paper's model",
-        adapter="sambench.models.sam3",
+        adapter="sambench.models.sam2.sam3",
         capabilities=frozenset({"points", "boxes", "masks", "multimask", "text"}),
         trained_on=None,
         parameters=852_400_071,

@@ -12,7 +12,7 @@ CARDS = tuple(
         name,
         "sam_hq",
         f"Segment Anything in High Quality, {size}",
-        adapter="sambench.models.sam_hq",
+        adapter="sambench.models.sam.sam_hq",
         capabilities=frozenset({"points", "boxes", "masks", "multimask"}),
         trained_on=TRAINED_ON,
         parameters=parameters,

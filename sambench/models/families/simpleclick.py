@@ -9,7 +9,7 @@ CARDS = tuple(
         name,
         "simpleclick",
         summary,
-        adapter="sambench.models.simpleclick",
+        adapter="sambench.models.interactive.simpleclick",
         capabilities=frozenset({"points", "masks"}),
         trained_on=frozenset({"coco", "lvis"}),
         parameters=parameters,

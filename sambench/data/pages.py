@@ -1,0 +1,189 @@
+"""The documentation's pages of the datasets, written from their cards so that they say the same.
+
+``python -m sambench.data.pages docs`` writes ``docs/datasets/NAME.md`` for each shipped dataset and the table in
+``docs/datasets.md``; a test holds the committed pages to what this would write.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from sambench.atomic_files import write_atomic
+from sambench.data import catalogue
+from sambench.errors import UsageError
+from sambench.plugins import options, registry
+from sambench.types import Archive, Card, Semantics, Split
+
+BEGIN, END = "<!-- table of datasets: written from the cards -->", "<!-- end of the table -->"
+GROUPS = {
+    "sam23": "one of the 23 of Segment Anything",
+    "reference": "beside the 23",
+    "ritm5": "one of RITM's five",
+    "demo": "made on first use",
+    "generic": "your own data",
+}
+
+
+def page(plugin: Any) -> str:
+    """One dataset's page, Markdown."""
+    card: Card = plugin.card
+    return "\n".join(line.rstrip() for line in _page(card, plugin.Options)) + "\n"
+
+
+def table(cards: Iterable[Card]) -> str:
+    """The index of all datasets: one row each, the groups in their order."""
+    lines = [
+        "| name | what | group | masks are | paper: images | paper: masks | to get it |",
+        "|---|---|---|---|--:|--:|---|",
+    ]
+    for card in sorted(cards, key=lambda card: (list(GROUPS).index(card.group), card.name)):
+        images, masks = (f"{card.paper.images:,}", f"{card.paper.masks:,}") if card.paper else ("", "")
+        lines.append(
+            f"| [{card.name}](datasets/{card.name}.md) | {_cell(card.title)} | {card.group} | {card.kind} | "
+            f"{images} | {masks} | {_way(card)} |"
+        )
+    return "\n".join(lines)
+
+
+def write(folder: Path) -> list[Path]:
+    """Writes all pages and the table under the folder of the documentation; answers what was written.
+
+    Raises UsageError if ``datasets.md`` there has no place for the table, OutputError.
+    """
+    shipped = [registry.load("datasets", name) for name in registry.names("datasets")]
+    index = folder / "datasets.md"
+    content = {folder / "datasets" / f"{plugin.card.name}.md": page(plugin) for plugin in shipped}
+    content[index] = with_table(index.read_text("utf-8"), [plugin.card for plugin in shipped])
+    (folder / "datasets").mkdir(exist_ok=True)
+    for path, text in content.items():
+        write_atomic(path, text.encode("utf-8"))
+    return sorted(content)
+
+
+def with_table(text: str, cards: Iterable[Card]) -> str:
+    """The index page with the table as it is now. Raises UsageError if it has no place for one."""
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise UsageError(f"the index page has no lines {BEGIN} and {END}")
+    return f"{before}{BEGIN}\n{table(cards)}\n{END}{after}"
+
+
+def _page(card: Card, options_class: type) -> Iterator[str]:
+    yield f"# {card.title}"
+    yield ""
+    yield f"`{card.name}`: {GROUPS[card.group]}; masks are {card.kind}."
+    yield ""
+    yield from (f"- {what}: {text}" for what, text in (("cite", card.citation), ("home", card.url)) if text)
+    yield f"- licence: {card.licence}"
+    if card.paper is not None:
+        paper = card.paper
+        yield (
+            f"- in Segment Anything (Table 7): {paper.name}, {paper.split}, {paper.images:,} images, "
+            f"{paper.masks:,} masks"
+        )
+    yield ""
+    yield "## Get it"
+    yield ""
+    if any(archive.url for archive in card.archives):
+        yield from ("```bash", f"sambench data get {card.name}", "```", "")
+        yield "or by hand:" if all(a.url for a in card.archives) else "downloads what is public; the rest by hand:"
+        yield ""
+    yield from (f"{number}. {step}" for number, step in enumerate(_steps(card), 1))
+    yield ""
+    if card.archives:
+        yield from _archives(card.archives)
+    yield from ("It should look like this:", "", "```", *card.layout.strip("\n").splitlines(), "```", "")
+    yield from _splits(card)
+    semantics = list(_semantics(card.semantics))
+    if semantics:
+        yield from ("## What counts as a mask", "", *(f"- {text}" for text in semantics), "")
+    defaults = options.as_dict(options_class()) if catalogue.has_defaults(options_class) else {}
+    if defaults:
+        yield from ("## Options", "", " ".join((options_class.__doc__ or "").split()).replace("``", "`"), "")
+        yield from ("| `--set` | default |", "|---|---|")
+        yield from (f"| `dataset.{key}` | {_default(value)} |" for key, value in defaults.items())
+        yield ""
+    if card.gotchas:
+        yield from ("## Mind", "", *(f"- {text}" for text in card.gotchas), "")
+    if card.same_images_as:
+        shared = ", ".join(f"`{name}`" for name in sorted(card.same_images_as))
+        yield from (
+            f"Its images are, in part or all, those of {shared}: a model trained on one has seen the other.",
+            "",
+        )
+    yield f"*This page is written from the dataset's card: `datasets/{card.name}.py`.*"
+
+
+def _steps(card: Card) -> Iterator[str]:
+    yield from (line.strip() for line in card.access.splitlines() if line.strip())
+    if card.group not in ("demo", "generic"):
+        yield f"`sambench data check {card.name} --data-root DATA_ROOT` says whether it is whole."
+
+
+def _archives(archives: Iterable[Archive]) -> Iterator[str]:
+    yield from ("| file | holds | unpacked in | splits |", "|---|---|---|---|")
+    for archive in archives:
+        name = f"[{archive.file}]({archive.url})" if archive.url else archive.file
+        into = f"`{archive.into}/`" if archive.into else "the dataset's folder"
+        yield f"| {_cell(name)} | {_cell(archive.holds)} | {into} | {', '.join(archive.splits) or 'all'} |"
+    yield ""
+
+
+def _splits(card: Card) -> Iterator[str]:
+    yield from ("## Splits", "", "| split | images | masks | |", "|---|--:|--:|---|")
+    for name, split in card.splits.items():
+        remarks = "; ".join(text for text in (_default_for(card, name), split.note) if text)
+        yield f"| `{name}` | {_count(split, 'images')} | {_count(split, 'masks')} | {_cell(remarks)} |"
+    yield ""
+
+
+def _default_for(card: Card, split: str) -> str:
+    tasks = [task for task, own in sorted(card.task_splits.items()) if own == split]
+    if split == card.default_split:
+        return "default"
+    return f"default of {', '.join(tasks)}" if tasks else ""
+
+
+def _count(split: Split, what: str) -> str:
+    value: int | None = getattr(split, what)
+    return "" if value is None else f"{value:,}"
+
+
+def _semantics(semantics: Semantics) -> Iterator[str]:
+    if semantics.parts:
+        yield "Parts of objects are masks of their own."
+    if semantics.stuff:
+        yield "Amorphous regions (road, sky) are masks too."
+    if semantics.overlaps:
+        yield "Masks of an image may overlap, and are kept so."
+    for name in ("void", "crowd", "components", "frames"):
+        if text := getattr(semantics, name):
+            yield f"{name.capitalize()}: {text}"
+    if semantics.dropped:
+        yield f"Left out: {', '.join(semantics.dropped)}."
+
+
+def _way(card: Card) -> str:
+    if card.group in ("demo", "generic"):
+        return "nothing to get" if card.group == "demo" else "yours"
+    public = [bool(archive.url) for archive in card.archives]
+    if public and all(public):
+        return "`data get`"
+    return "`data get`, partly by hand" if any(public) else "by hand"
+
+
+def _default(value: Any) -> str:
+    return f"`{value}`" if value not in ("", None, []) else "none"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+if __name__ == "__main__":
+    for written in write(Path(sys.argv[1] if len(sys.argv) > 1 else "docs")):
+        print(written)

@@ -1,0 +1,69 @@
+"""The map: hands the batches of a job to one worker or many, and writes what comes back.
+
+What a run computes does not depend on any of it: how many workers there are and where, what was done before, in which
+order results come.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Generator, Sequence
+
+from sambench.engine.dispatch import dispatch
+from sambench.engine.job import Batch, Done, Job, batches
+from sambench.engine.local_workers import Processes
+from sambench.engine.result_writer import Progress, Recorded, record
+from sambench.engine.worker import Listed, Worker
+from sambench.models import zoo
+from sambench.runs.directory import RunDirectory
+from sambench.types import Model
+
+__all__ = ["execute", "fitting_batch"]
+
+
+def execute(
+    job: Job,
+    directories: Sequence[RunDirectory],
+    todo: Sequence[Sequence[str]],
+    workers: int,
+    progress: Progress,
+    stop: threading.Event,
+    *,
+    backend: str = "local",
+    model: Model | None = None,
+) -> Recorded:
+    """Evaluates the samples ``todo`` of each task of a job and writes their records, each task's to its directory.
+
+    ``directories``: of one index. ``backend``: ``local``, or ``ray`` for the cluster that is connected
+    (:func:`sambench.engine.ray_workers.connect`). With ``stop`` set what is in hand is finished, and no more begun.
+    """
+    work = batches(directories[0].index, todo, job.encode_batch)
+    results: Generator[Done, None, None]
+    if backend == "ray":
+        from sambench.engine.ray_workers import RayCrew
+
+        results = dispatch(RayCrew(job), work, workers, len(job.tasks), stop)
+    elif workers <= 1:
+        results = _here(job, work, stop, model)
+    else:
+        results = dispatch(Processes(job), work, workers, len(job.tasks), stop)
+    return record(results, directories, progress)
+
+
+def _here(job: Job, work: Sequence[Batch], stop: threading.Event, model: Model | None) -> Generator[Done, None, None]:
+    """In this process."""
+    if work:
+        yield from Worker(job, model).stream(Listed(work), stop)
+
+
+def fitting_batch(model: zoo.Located, device: str) -> int:
+    """How many images fit on a GPU at once; see :func:`sambench.models.common.memory.fitting_batch`. Loads the
+    model."""
+    import torch
+
+    from sambench.models.common import memory
+
+    size = memory.fitting_batch(model.load(device, 1), device)
+    # Workers in processes of their own want what this one needs no more.
+    memory.free(torch.device(device))
+    return size

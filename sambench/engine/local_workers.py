@@ -1,0 +1,137 @@
+"""Workers in processes of this machine, one for each share of its cores or each of its GPUs."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+from sambench.engine.dispatch import News
+from sambench.engine.job import Batch, Job, failure_of
+from sambench.engine.worker import Desk, Taken
+from sambench.errors import SambenchError
+
+_END_SECONDS = 5.0
+"""How long a worker may take to end by itself once it has said that it will."""
+
+
+class Processes:
+    """A :class:`sambench.engine.dispatch.Crew` of spawned processes, which end with this one, also when it is
+    killed."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._spawn = multiprocessing.get_context("spawn")
+        self._hired: dict[int, tuple[Any, Connection]] = {}
+
+    def hire(self) -> int:
+        rank = next(rank for rank in range(len(self._hired) + 1) if rank not in self._hired)
+        ours, theirs = self._spawn.Pipe()
+        process = self._spawn.Process(target=_serve, args=(self._job, rank, os.getpid(), theirs))
+        process.start()
+        theirs.close()
+        self._hired[rank] = process, ours
+        return rank
+
+    def ready(self, worker: int) -> bool:
+        return True
+
+    def give(self, worker: int, batches: Sequence[Batch]) -> None:
+        with suppress(OSError):
+            self._hired[worker][1].send(list(batches))
+
+    def news(self, seconds: float) -> list[News[int]]:
+        by_connection = {connection: rank for rank, (_, connection) in self._hired.items()}
+        return [
+            self._read(by_connection[ready], ready)
+            for ready in wait(list(by_connection), seconds)
+            if isinstance(ready, Connection)
+        ]
+
+    def _read(self, rank: int, connection: Connection) -> News[int]:
+        try:
+            message = connection.recv()
+        except (EOFError, OSError):
+            return News(rank, lost=self._end(rank))
+        if isinstance(message, SambenchError):
+            raise message
+        if isinstance(message, str):
+            self._end(rank)
+            return News(rank, lost=message)
+        assert isinstance(message, Taken)
+        return News(rank, message.done, message.taken, self._end(rank) if message.ended else "")
+
+    def _end(self, rank: int) -> str:
+        """Waits for the end of a worker, and says why it came."""
+        process, connection = self._hired.pop(rank)
+        process.join(_END_SECONDS)
+        if process.is_alive():
+            process.kill()
+            process.join()
+        connection.close()
+        code = process.exitcode
+        if code is not None and code < 0:
+            return f"its process was ended by {signal.Signals(-code).name} (out of memory?)"
+        return f"its process ended with exit code {code}" if code else "its process has ended"
+
+    def halt(self) -> None:
+        for _, connection in self._hired.values():
+            with suppress(OSError):
+                connection.send(None)
+
+    def dismiss(self) -> None:
+        for process, _ in self._hired.values():
+            process.kill()
+        for process, connection in self._hired.values():
+            process.join()
+            connection.close()
+        self._hired.clear()
+
+
+def _serve(job: Job, rank: int, parent: int, connection: Connection) -> None:
+    """A worker process: batches from the pipe, results to it as soon as they are whole. It ends with its parent, also
+    with one that was killed; what ends the parent in good order (signals to the whole group) does not end it."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+    if job.device == "cuda":
+        import torch
+
+        job = replace(job, device=f"cuda:{rank % torch.cuda.device_count()}")
+    desk = Desk(job)
+
+    def listen() -> None:
+        with suppress(EOFError, OSError):
+            while (batches := connection.recv()) is not None:
+                desk.give(batches)
+            desk.halt()
+
+    threading.Thread(target=listen, daemon=True).start()
+    try:
+        while True:
+            taken = desk.take(60)
+            connection.send(taken)
+            if taken.ended:
+                break
+    except SambenchError as error:
+        connection.send(error)
+    except OSError:  # the parent does not listen any more
+        return
+    except Exception as error:
+        connection.send(failure_of("", error).error)
+    # At once: a thread that still reads from a file system that does not answer would be waited for.
+    connection.close()
+    os._exit(0)

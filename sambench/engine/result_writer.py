@@ -1,0 +1,152 @@
+"""Writing results while the next ones are made: on a thread of its own, with few waiting, in the order they came."""
+
+from __future__ import annotations
+
+import queue
+import sys
+import threading
+import time
+from collections.abc import Generator, Sequence
+from contextlib import nullcontext, suppress
+from typing import Protocol
+
+from sambench.engine.job import Done, Result, Span
+from sambench.errors import SambenchError
+from sambench.runs.directory import RunDirectory
+
+FLUSH_SAMPLES = 256
+FLUSH_SECONDS = 15.0
+"""A shard is written when it holds so many samples or is so old, whichever comes first: what a crash can lose."""
+WAITING = 16
+"""Batches that may wait to be written; with more, those who make them wait."""
+
+
+class Progress(Protocol):
+    """What is told how far the run is."""
+
+    def update(self, images: int, masks: int, failed: int) -> None: ...
+
+
+class Recorded:
+    """What a run's manifest is to say of the batches that were written. ``seconds``: by stage, for each task."""
+
+    def __init__(self, tasks: int) -> None:
+        self.seconds: list[dict[str, float]] = [{} for _ in range(tasks)]
+        self.spans: list[Span] = []
+        self.notes: dict[str, int] = {}
+
+    def add(self, done: Done) -> None:
+        for seconds, result in zip(self.seconds, done.results, strict=True):
+            for stage, spent in result.seconds.items():
+                seconds[stage] = seconds.get(stage, 0.0) + spent
+        self.spans += done.spans
+        for what, times in done.notes.items():
+            self.notes[what] = self.notes.get(what, 0) + times
+
+
+def record(results: Generator[Done, None, None], directories: Sequence[RunDirectory], progress: Progress) -> Recorded:
+    """Writes results as they come, each task's to its directory, and closes their source.
+
+    What is finished when an exception (an interrupt, a full disk) ends this is on disk.
+    """
+    recorded = Recorded(len(directories))
+    writer = BackgroundWriter([ShardWriter(directory) for directory in directories])
+    try:
+        for done in results:
+            recorded.add(done)
+            writer.put(done)
+            for result in done.results:
+                progress.update(len(result.outcomes) + len(result.failures), result.masks, len(result.failures))
+    finally:
+        # On the way out of an exception too, which a second failure to write must not replace.
+        with suppress(SambenchError) if sys.exc_info()[0] is not None else nullcontext():
+            writer.close()
+        results.close()
+    for seconds, shards in zip(recorded.seconds, writer.writers, strict=True):
+        seconds["write"] = shards.seconds
+    return recorded
+
+
+class ShardWriter:
+    """Collects results of one task and writes them as shards. ``seconds``: how long that took."""
+
+    def __init__(self, directory: RunDirectory) -> None:
+        self.directory, self.seconds = directory, 0.0
+        self._pending = Result()
+        self._since = time.monotonic()
+
+    def add(self, result: Result) -> None:
+        began = time.perf_counter()
+        for failure in result.failures:
+            self.directory.add_error(failure)
+        for name, content in result.files.items():
+            self.directory.add_file(name, content)
+        if not self._pending.outcomes:
+            self._since = time.monotonic()
+        self._pending.tables += result.tables
+        self._pending.outcomes += result.outcomes
+        self.seconds += time.perf_counter() - began
+        if len(self._pending.outcomes) >= FLUSH_SAMPLES:
+            self.flush()
+
+    def flush_if_old(self) -> None:
+        if self._pending.outcomes and time.monotonic() - self._since >= FLUSH_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        began = time.perf_counter()
+        pending, self._pending = self._pending, Result()
+        if pending.outcomes:
+            self.directory.append(pending.tables, pending.outcomes)
+        self.seconds += time.perf_counter() - began
+
+
+class BackgroundWriter:
+    """Gives results to their writers on a thread. Whoever puts waits while :data:`WAITING` are waiting."""
+
+    def __init__(self, writers: Sequence[ShardWriter]) -> None:
+        self.writers = writers
+        self._error: BaseException | None = None
+        self._queue: queue.Queue[Done | None] = queue.Queue(WAITING)
+        self._thread = threading.Thread(target=self._work, name="write", daemon=True)
+        self._thread.start()
+
+    def put(self, done: Done) -> None:
+        """Raises what a write before this raised."""
+        self._raise()
+        self._queue.put(done)
+
+    def close(self) -> None:
+        """Writes all that is waiting. Raises what a write raised."""
+        self._queue.put(None)
+        self._thread.join()
+        self._raise()
+
+    def _raise(self) -> None:
+        if self._error is not None:
+            if isinstance(self._error, OSError):
+                raise SambenchError(f"{type(self._error).__name__}: {self._error}") from self._error
+            raise self._error
+
+    def _work(self) -> None:
+        ended = False
+        while not ended:
+            try:
+                done = self._queue.get(timeout=min(1.0, max(FLUSH_SECONDS, 0.01)))
+            except queue.Empty:
+                done = None
+            else:
+                ended = done is None
+            if self._error is not None:
+                continue
+            try:
+                if done is not None:
+                    for writer, result in zip(self.writers, done.results, strict=True):
+                        writer.add(result)
+                for writer in self.writers:
+                    if ended:
+                        writer.flush()
+                    else:
+                        writer.flush_if_old()
+            except BaseException as error:
+                self._error = error

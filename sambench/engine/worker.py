@@ -1,0 +1,673 @@
+"""One model, one dataset, and the way of a batch through them: read ahead, encode once for all tasks, measure, finish.
+
+Reading runs ahead of the model on threads, and what a task leaves for later (:data:`sambench.types.Later`) runs behind
+it; results leave in the order of the batches all the same.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as NotYet
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from sambench.engine import joint_decoding
+from sambench.engine.encoding_cache import EncodingCache, key_of, rounded
+from sambench.engine.job import Batch, Done, Job, Result, Span, failure_of
+from sambench.engine.timing import TimedDecoding, TimedView
+from sambench.errors import UsageError
+from sambench.models import zoo
+from sambench.plugins import options, registry
+from sambench.runs.directory import Failure, Outcome
+from sambench.types import (
+    Context,
+    Dataset,
+    DecodesTogether,
+    KeepsEncodings,
+    Later,
+    Measured,
+    Model,
+    PreparesImages,
+    Sample,
+    TakesInputs,
+    Task,
+    View,
+)
+
+AHEAD = 2
+"""Batches that are read before the model needs them."""
+BEHIND = 2
+"""Samples for each evaluating thread that may wait for it, besides the one in its hands: bounds what they hold."""
+STALLED_SECONDS = 60.0
+"""After so long a sample that is still being read is said to be: its file system may have gone."""
+BLACK = np.zeros((1, 1, 3), np.uint8)
+
+
+@dataclass
+class _Slot:
+    """A sample on its way. ``tasks``: those that measure it. ``refused``: by task, the rule that leaves it out.
+    ``key``, ``kept``: where its encoding is kept, and the one that was found there."""
+
+    sample: Sample
+    tasks: list[int] = field(default_factory=list)
+    refused: dict[int, str] = field(default_factory=dict)
+    prepared: Any = None
+    key: str = ""
+    kept: Mapping[str, NDArray[Any]] | None = None
+
+
+Loaded = list[_Slot | Failure | None]
+"""By slot; None where nothing is to do."""
+
+
+class Inbox(Protocol):
+    """Where a worker's batches come from."""
+
+    def next(self, *, wait: bool) -> Batch | None:
+        """The next batch, None if there is none at the moment. Raises EOFError if there will be none."""
+
+
+class Listed:
+    """An inbox that holds all there is."""
+
+    def __init__(self, batches: Iterable[Batch]) -> None:
+        self._batches = iter(batches)
+
+    def next(self, *, wait: bool) -> Batch:
+        for batch in self._batches:
+            return batch
+        raise EOFError
+
+
+class Worker:
+    """One job, loaded. ``model``: one that is loaded already; else the job's."""
+
+    def __init__(self, job: Job, model: Model | None = None) -> None:
+        self.job = job
+        began = time.perf_counter()
+        _limit_threads(job)
+        for folder in job.plugin_folders:
+            registry.add_folder(Path(folder))
+        classes = [registry.load("tasks", task.name) for task in job.tasks]
+        self.tasks: list[Task] = [
+            cls(options.build(cls.Options, task.options, "task")) for cls, task in zip(classes, job.tasks, strict=True)
+        ]
+        dataset_class = registry.load("datasets", job.dataset)
+        built = options.build(dataset_class.Options, job.dataset_options, "dataset")
+        self.dataset: Dataset = dataset_class(job.root, job.split, built)
+        if model is None:
+            model = job.model.load(job.device, job.encode_batch)
+        for task in self.tasks:
+            require(task, model)
+            if isinstance(task, TakesInputs):
+                task.prepare(self.dataset, job.label)
+        self.model = model
+        self.context = Context(job.label, job.seed, model.capabilities, job.helpers, job.device, job.threads)
+        self.encodings = Encodings(job, model)
+        self._trace = Trace(job.profile)
+        self._started = time.perf_counter() - began
+        self._stalled: tuple[float, float] | None = None
+
+    @property
+    def task(self) -> Task:
+        """The only one."""
+        (task,) = self.tasks
+        return task
+
+    def stream(self, inbox: Inbox, stop: threading.Event | None = None) -> Generator[Done, None, None]:
+        """What came of the batches of an inbox, in their order. With ``stop`` set the batch in work is finished and no
+        other is begun."""
+        stop = stop or threading.Event()
+        ahead: deque[tuple[Batch, Future[tuple[Loaded, float]]]] = deque()
+        behind = Behind([task.schema for task in self.tasks], self.context.helpers, self._trace)
+        pool = ThreadPoolExecutor(max_workers=AHEAD, thread_name_prefix="load")
+        ended, since, starting = False, time.perf_counter(), self._started
+        waited = 0.0
+
+        def leave(done: Done) -> Done:
+            nonlocal since, starting, waited
+            now = time.perf_counter()
+            tasks = [t for t, result in enumerate(done.results) if result.seconds] or range(len(done.results))
+            done.share("wall", now - since, tasks)
+            done.share("wait", waited, tasks)
+            if starting:
+                done.share("start", starting, tasks)
+            since, starting, waited = now, 0.0, 0.0
+            done.spans += self._trace.collect()
+            return done
+
+        try:
+            while True:
+                while not ended and len(ahead) < AHEAD:
+                    began = time.perf_counter()
+                    try:
+                        batch = inbox.next(wait=not ahead and not len(behind))
+                    except EOFError:
+                        ended = True
+                        break
+                    finally:
+                        waited += time.perf_counter() - began
+                    if batch is None:
+                        break
+                    ahead.append((batch, pool.submit(self._timed_load, batch)))
+                if stop.is_set():
+                    ended = True
+                    ahead.clear()
+                while len(behind) and (behind.ready or behind.full):
+                    yield leave(behind.pop())
+                if ahead:
+                    batch, future = ahead[0]
+                    began = time.perf_counter()
+                    answer = self._read(batch, future)
+                    waited += time.perf_counter() - began
+                    if answer is None:
+                        continue
+                    ahead.popleft()
+                    # Read on while this one is computed.
+                    if not ended and (following := self._following(inbox)):
+                        ahead.append((following, pool.submit(self._timed_load, following)))
+                    behind.add(self.run(batch, *answer))
+                elif len(behind):
+                    yield leave(behind.pop())
+                elif ended:
+                    return
+        finally:
+            behind.close()
+            self.encodings.close()
+            # Not waited for: a file system that does not answer must not keep a run from ending.
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    @staticmethod
+    def _following(inbox: Inbox) -> Batch | None:
+        try:
+            return inbox.next(wait=False)
+        except EOFError:
+            return None
+
+    def _read(self, batch: Batch, future: Future[tuple[Loaded, float]]) -> tuple[Loaded, float] | None:
+        """What was read of a batch, after a short while at most; None if it was not yet. Says so from time to time."""
+        with suppress(NotYet):
+            answer = future.result(timeout=0.2)
+            self._stalled = None
+            return answer
+        now = time.monotonic()
+        if self._stalled is None:
+            self._stalled = (now, now)
+        since, said = self._stalled
+        if now - said >= STALLED_SECONDS:
+            self._stalled = (since, now)
+            ids = ", ".join(id for id, todo in zip(batch.ids, batch.todo, strict=True) if todo and id)
+            _say(
+                f"{self.job.label}: still reading image {ids} after {now - since:.0f} s; does the file system of "
+                f"{self.job.root} answer?"
+            )
+        return None
+
+    def _timed_load(self, batch: Batch) -> tuple[Loaded, float]:
+        with self._trace.span("load", batch) as span:
+            loaded = self.load(batch)
+        return loaded, span.seconds
+
+    def load(self, batch: Batch) -> Loaded:
+        """Reads image and ground truth of each slot; what cannot be read becomes a Failure."""
+        together = any(self._together(batch, task) for task in batch.tasks)
+        return [
+            # A neighbour that is done already is measured again where its prompts belong into the others' batches.
+            self._load(id, range(len(self.tasks)) if together else todo, slot)
+            if id is not None and (todo or together)
+            else None
+            for slot, (id, todo) in enumerate(zip(batch.ids, batch.todo, strict=True))
+        ]
+
+    def _load(self, id: str, tasks: Iterable[int], place: int) -> _Slot | Failure:
+        try:
+            sample = self.dataset.load(id)
+            slot = _Slot(sample)
+            for task in tasks:
+                rule = self.tasks[task].excludes(sample)
+                if rule:
+                    slot.refused[task] = rule
+                else:
+                    slot.tasks.append(task)
+            if slot.tasks:
+                if sample.image.shape[:2] != sample.size:
+                    h, w = sample.image.shape[:2]
+                    return Failure(
+                        id,
+                        f"image {id} is {w}x{h} pixels, its annotation says {sample.size[1]}x{sample.size[0]}",
+                        "DataError",
+                    )
+                slot.key, slot.kept = self.encodings.find(sample.image, place)
+                if slot.kept is None and isinstance(self.model, PreparesImages):
+                    slot.prepared = self.model.prepare(sample.image)
+            return slot
+        except Exception as error:
+            return failure_of(id, error)
+
+    def run(self, batch: Batch, loaded: Loaded, load_seconds: float) -> Done:
+        """Encodes and measures one batch, but for what the tasks leave for later."""
+        done = Done(batch.number, tuple(Result() for _ in self.tasks))
+        done.share("load", load_seconds, batch.tasks)
+        active: list[tuple[int, _Slot]] = []
+        for place, slot in enumerate(loaded):
+            if isinstance(slot, Failure):
+                for task in batch.todo[place]:
+                    done.results[task].failures.append(slot)
+            elif slot is not None:
+                for task in batch.todo[place]:
+                    if rule := slot.refused.get(task):
+                        dropped = dict(slot.sample.truth.dropped)
+                        done.results[task].outcomes.append(Outcome(slot.sample.id, "excluded", rule, dropped))
+                if slot.tasks:
+                    active.append((place, slot))
+        if not any(batch.todo[place] for place, _ in active):
+            return done
+        if any(slot.key for _, slot in active):
+            done.notes["encodings_found"] = sum(slot.kept is not None for _, slot in active)
+            done.notes["encodings_made"] = sum(slot.kept is None for _, slot in active)
+        halved = getattr(self.model, "halved", 0)
+        try:
+            with self._trace.span("encode", batch) as span:
+                views = self._encode(active, len(batch.ids))
+        except Exception as error:
+            for place, slot in active:
+                for task in set(batch.todo[place]) & set(slot.tasks):
+                    done.results[task].failures.append(failure_of(slot.sample.id, error))
+            return done
+        done.share("encode", span.seconds, batch.tasks)
+        for task in batch.tasks:
+            self._measure(task, batch, [(p, s, v) for (p, s), v in zip(active, views, strict=True)], done)
+        if times := getattr(self.model, "halved", 0) - halved:
+            done.notes["batches_halved"] = times
+        return done
+
+    def _measure(self, task: int, batch: Batch, seen: Sequence[tuple[int, _Slot, View]], done: Done) -> None:
+        """One task on all images of a batch that it is to measure."""
+        result = done.results[task]
+        if self._together(batch, task):
+            self._measure_together(task, batch, [one for one in seen if task in one[1].tasks], result)
+            return
+        for place, slot, plain in seen:
+            if task not in batch.todo[place] or task not in slot.tasks:
+                continue
+            view = TimedView(plain)
+            with self._trace.span(self.job.tasks[task].name, batch, slot.sample.id) as span:
+                measure = partial(self.tasks[task].measure, slot.sample, view, self.context)
+                result.add(slot.sample.id, measure, self.tasks[task].schema)
+            result.spend("decode", view.decode_seconds)
+            result.spend("postprocess", view.postprocess_seconds)
+            result.spend("metric", span.seconds - view.decode_seconds - view.postprocess_seconds)
+
+    def _measure_together(
+        self, task: int, batch: Batch, seen: Sequence[tuple[int, _Slot, View]], result: Result
+    ) -> None:
+        """The same with the prompts of all images decoded together."""
+        assert isinstance(self.model, DecodesTogether)
+        timed = TimedDecoding(self.model)
+        measure = self.tasks[task].measure
+
+        def call(slot: _Slot) -> Callable[[View], Measured | Later]:
+            return lambda view: measure(slot.sample, view, self.context)
+
+        with self._trace.span(self.job.tasks[task].name, batch) as span:
+            answers = joint_decoding.measure_together(
+                [call(slot) for _, slot, _ in seen], [view for _, _, view in seen], timed
+            )
+        for (place, slot, _), answer in zip(seen, answers, strict=True):
+            if task in batch.todo[place]:
+                result.add(slot.sample.id, partial(_answer, answer), self.tasks[task].schema)
+        result.spend("decode", timed.seconds)
+        result.spend("metric", span.seconds - timed.seconds)
+
+    def _together(self, batch: Batch, task: int) -> bool:
+        return (
+            self.job.together
+            and getattr(self.tasks[task], "few_prompts", False)
+            and len(batch.ids) > 1
+            and isinstance(self.model, DecodesTogether)
+            and self.model.prompt_batch > 1
+        )
+
+    def _encode(self, active: Sequence[tuple[int, _Slot]], slots: int) -> list[View]:
+        """The views of samples by their slots: those that were kept, and the others encoded as one batch."""
+        views: dict[int, View] = {
+            place: self.encodings.restored(slot.sample.image, slot.kept)
+            for place, slot in active
+            if slot.kept is not None
+        }
+        missing = [(place, slot) for place, slot in active if place not in views]
+        for (place, slot), view in zip(missing, self._encoded(missing, slots), strict=True):
+            views[place] = self.encodings.keep(slot.key, slot.sample.image, view)
+        return [views[place] for place, _ in active]
+
+    def _encoded(self, missing: Sequence[tuple[int, _Slot]], slots: int) -> Sequence[View]:
+        if not missing:
+            return []
+        if slots == 1 or self.model.batch_invariant:
+            return self._forward([slot for _, slot in missing])
+        by_place: list[_Slot | None] = [None] * slots
+        for place, slot in missing:
+            by_place[place] = slot
+        views = self._forward(by_place)
+        return [views[place] for place, _ in missing]
+
+    def _forward(self, slots: Sequence[_Slot | None]) -> Sequence[View]:
+        if isinstance(self.model, PreparesImages):
+            return self.model.encode_prepared(
+                [self.model.prepare(BLACK) if slot is None else slot.prepared for slot in slots]
+            )
+        return self.model.encode([BLACK if slot is None else slot.sample.image for slot in slots])
+
+    def view(self, sample: Sample, place: int) -> View:
+        """A sample as the model sees it in a run that has it at this place of its index; nothing is kept."""
+        slot = _Slot(sample)
+        if isinstance(self.model, PreparesImages):
+            slot.prepared = self.model.prepare(sample.image)
+        slots = self.job.encode_batch
+        (view,) = self._encoded([(place % slots, slot)], slots)
+        return self.encodings.keep("", sample.image, view)
+
+
+class Encodings:
+    """The encodings of one job's images between runs, where they are kept, and rounded, where they are to be.
+
+    Nothing of it does anything for a model that has none (:class:`sambench.types.KeepsEncodings`).
+    """
+
+    def __init__(self, job: Job, model: Model) -> None:
+        self._model = model if isinstance(model, KeepsEncodings) else None
+        self._rounds = job.rounding != "float32" and self._model is not None
+        self._rounding = job.rounding
+        self._cache: EncodingCache | None = None
+        self._slots = job.encode_batch > 1 and not model.batch_invariant
+        self._writer: ThreadPoolExecutor | None = None
+        self._writing: deque[Future[None]] = deque()
+        if job.encodings is None:
+            return
+        if self._model is None:
+            _say(f"{job.model.name} has no encodings that could be kept: every image is encoded")
+            return
+        self._cache = EncodingCache(job.encodings, _say)
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="keep")
+        self._parts = (
+            model.weights_digest,
+            self._model.encoding_key,
+            job.rounding,
+            # What else can change the last bit of an encoding.
+            job.device.partition(":")[0],
+            str(job.threads),
+            str(job.encode_batch),
+            _arithmetic(job.device),
+        )
+
+    def find(self, image: NDArray[np.uint8], place: int) -> tuple[str, Mapping[str, NDArray[Any]] | None]:
+        """What an image's encoding is called, and the encoding if it is there. Safe on any thread."""
+        if self._cache is None:
+            return "", None
+        key = key_of(image, *self._parts, str(place) if self._slots else "")
+        return key, self._cache.get(key)
+
+    def restored(self, image: NDArray[np.uint8], encoding: Mapping[str, NDArray[Any]]) -> View:
+        assert self._model is not None
+        return self._model.view_of(image, encoding)
+
+    def keep(self, key: str, image: NDArray[np.uint8], view: View) -> View:
+        """Puts an encoding down under its name, on a thread; an empty name: does not. Answers the view to use."""
+        cache, writer = self._cache, self._writer
+        if self._model is None or not (self._rounds or (key and cache)):
+            return view
+        encoding = self._model.encoding(view)
+        if key and cache is not None and writer is not None:
+            while len(self._writing) >= AHEAD * 4 or (self._writing and self._writing[0].done()):
+                self._writing.popleft().result()
+            self._writing.append(writer.submit(cache.put, key, encoding))
+        return self._model.view_of(image, rounded(encoding, self._rounding)) if self._rounds else view
+
+    def close(self) -> None:
+        """Waits until all is put down."""
+        while self._writing:
+            self._writing.popleft().result()
+
+
+class Behind:
+    """What is measured later than the model needs it: on threads, while the model goes on, but not far.
+
+    Holds batches in the order in which they came, with everything that is still to be done for them.
+    """
+
+    def __init__(self, schemas: Sequence[pa.Schema], threads: int, trace: Trace | None = None) -> None:
+        self._schemas, self._threads = schemas, threads
+        self._trace = trace or Trace(False)
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="evaluate")
+        self._waiting: deque[tuple[Done, list[tuple[Result, Future[Result]]]]] = deque()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def add(self, done: Done) -> None:
+        futures = []
+        for result, schema in zip(done.results, self._schemas, strict=True):
+            futures += [(result, self._pool.submit(self._evaluate, id, later, schema)) for id, later in result.later]
+        self._waiting.append((done, futures))
+
+    @property
+    def ready(self) -> bool:
+        """Whether everything is done for the oldest."""
+        return not self._unfinished([self._waiting[0]])
+
+    @property
+    def full(self) -> bool:
+        """Whether the model should wait."""
+        return self._unfinished(self._waiting) > (1 + BEHIND) * self._threads
+
+    @staticmethod
+    def _unfinished(waiting: Iterable[tuple[Done, Sequence[tuple[Result, Future[Result]]]]]) -> int:
+        return sum(not future.done() for _, futures in waiting for _, future in futures)
+
+    def pop(self) -> Done:
+        """The oldest, once everything is done for it."""
+        done, futures = self._waiting.popleft()
+        for result, future in futures:
+            began = time.perf_counter()
+            part = future.result()
+            result.spend("wait", time.perf_counter() - began)
+            result.merge(part)
+        for result in done.results:
+            result.later.clear()
+        return done
+
+    def close(self) -> None:
+        """Gives up what is not begun, and waits for what is."""
+        for _, futures in self._waiting:
+            for _, future in futures:
+                future.cancel()
+        self._waiting.clear()
+        self._pool.shutdown()
+
+    def _evaluate(self, id: str, later: Later, schema: pa.Schema) -> Result:
+        result = Result()
+        with self._trace.span("metric", None, id) as span:
+            result.add(id, later, schema)
+        result.spend("metric_behind", span.seconds)
+        return result
+
+
+def finished(results: Iterable[Done], schemas: Sequence[pa.Schema], threads: int) -> Generator[Done, None, None]:
+    """Results with everything done that was left for later, on so many threads, in the order in which they came.
+
+    The next result is asked for while earlier ones are still in work, as long as few samples are.
+    """
+    behind = Behind(schemas, threads)
+    try:
+        for done in results:
+            behind.add(done)
+            while len(behind) and (behind.full or behind.ready):
+                yield behind.pop()
+        while len(behind):
+            yield behind.pop()
+    finally:
+        behind.close()
+
+
+@dataclass
+class Clocked:
+    """``seconds``: how long something took, once it is over."""
+
+    seconds: float = 0.0
+
+
+class Trace:
+    """Notes when what was done, if it is to (``wanted``), and always how long it took. Safe on any thread."""
+
+    def __init__(self, wanted: bool) -> None:
+        self._wanted = wanted
+        self._spans: deque[Span] = deque()
+
+    @contextmanager
+    def span(self, stage: str, batch: Batch | None, about: str = "") -> Iterator[Clocked]:
+        clocked = Clocked()
+        epoch, began = time.time_ns(), time.perf_counter_ns()
+        try:
+            yield clocked
+        finally:
+            took = time.perf_counter_ns() - began
+            clocked.seconds = took / 1e9
+            if self._wanted:
+                where = (f"{os.uname().nodename} {os.getpid()}", threading.current_thread().name)
+                name = about or (f"batch {batch.number}" if batch else "")
+                self._spans.append(Span(stage, epoch // 1000, took // 1000, where, name))
+
+    def collect(self) -> list[Span]:
+        """What was noted since the last time."""
+        return [self._spans.popleft() for _ in range(len(self._spans))]
+
+
+@dataclass(frozen=True)
+class Taken:
+    """``done``: what was finished since the last time. ``taken``: how many batches were begun to be read in all.
+    ``ended``: nothing more will come."""
+
+    done: list[Done]
+    taken: int
+    ended: bool
+
+
+class Desk:
+    """A worker on a thread of its own, with an inbox and an outbox. The job is loaded there, not by this call."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._inbox: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
+        self._stop = threading.Event()
+        self._news = threading.Condition()
+        self._done: list[Done] = []
+        self._taken = self._told = 0
+        self._ended = False
+        self._error: Exception | None = None
+        threading.Thread(target=self._work, name="worker", daemon=True).start()
+
+    def give(self, batches: Sequence[Batch]) -> None:
+        for batch in batches:
+            self._inbox.put(batch)
+
+    def halt(self) -> None:
+        """Finish the batch in work, begin no other."""
+        self._stop.set()
+        self._inbox.put(None)
+
+    def take(self, seconds: float) -> Taken:
+        """Waits for news, at most so long. Raises what ended the worker before its time."""
+        with self._news:
+            self._news.wait_for(lambda: self._done or self._taken > self._told or self._ended, seconds)
+            done, self._done, self._told = self._done, [], self._taken
+            if self._error is not None and not done:
+                raise self._error
+            return Taken(done, self._taken, self._ended and self._error is None)
+
+    def next(self, *, wait: bool) -> Batch | None:
+        """As :class:`Inbox` says, for the worker's thread."""
+        try:
+            batch = self._inbox.get(block=wait)
+        except queue.Empty:
+            return None
+        if batch is None:
+            self._inbox.put(None)  # whoever asks again is told again
+            raise EOFError
+        with self._news:
+            self._taken += 1
+            self._news.notify_all()
+        return batch
+
+    def _work(self) -> None:
+        try:
+            for done in Worker(self._job).stream(self, self._stop):
+                with self._news:
+                    self._done.append(done)
+                    self._news.notify_all()
+        except Exception as error:
+            self._error = error
+        finally:
+            with self._news:
+                self._ended = True
+                self._news.notify_all()
+
+
+def lacking(task: Task, capabilities: frozenset[str]) -> list[str]:
+    """What a task needs of a model and these are not; ``edges or points`` where one is enough."""
+    return [one.replace("|", " or ") for one in sorted(task.requires) if not capabilities & set(one.split("|"))]
+
+
+def require(task: Task, model: Model) -> None:
+    """Raises UsageError if the model cannot do the task."""
+    if needs := lacking(task, model.capabilities):
+        able = [name for name, card in zoo.ZOO.items() if not lacking(task, frozenset(card.capabilities))]
+        raise UsageError(
+            f"task {task.name} needs a model with the capability {' and '.join(needs)}; {model.name} has: "
+            f"{', '.join(sorted(model.capabilities)) or 'none'}; those that can: {', '.join(able) or 'none of the zoo'}"
+        )
+
+
+def _answer(answer: Measured | Later | Exception) -> Measured | Later:
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _arithmetic(device: str) -> str:
+    """What the last bits of a sum depend on besides what is added up."""
+    if "torch" not in sys.modules:
+        return ""
+    import torch
+
+    if device != "cpu":
+        return f"{torch.__version__} {torch.cuda.get_device_name(device)}"
+    return f"{torch.__version__} {torch.backends.cpu.get_cpu_capability()}"
+
+
+def _limit_threads(job: Job) -> None:
+    """Pins the thread counts that numbers may depend on."""
+    import cv2
+
+    cv2.setNumThreads(1)
+    if "torch" in sys.modules or job.device != "cpu" or job.threads > 1:
+        import torch
+
+        torch.set_num_threads(job.threads)

@@ -1,0 +1,302 @@
+"""Pictures of single cases of a run, for its page in a report: the worst, the median, the best, and some at random.
+
+Records say how good an answer was, not what it looked like; the mask of a case is made again by
+:mod:`sambench.outputs.replay`; edge maps and answers to phrases, by :mod:`sambench.outputs.artifacts`. Each run gets a
+folder ``OUT/gallery/TASK-DATASET-MODEL-DIGEST/`` (:func:`sambench.reporting.site.site_links.gallery_folder`) with a
+JPEG for each case and an ``index.json``, or an ``absent.txt`` that says why there is none; ``docs/galleries.md``
+describes them. The same run gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import itertools
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image as Pillow
+
+from sambench import masks
+from sambench.atomic_files import output_error, write_atomic, write_json
+from sambench.clicks import Click
+from sambench.errors import DataError, UsageError
+from sambench.metrics.iou import iou
+from sambench.outputs import drawing, replay
+from sambench.outputs.artifacts import kept_files
+from sambench.plugins import registry
+from sambench.protocols.phrases import Asking
+from sambench.reporting import RunSummary, load_summaries, text
+from sambench.reporting.site import site_links
+from sambench.runs.cases import read_cases, unit_of
+from sambench.runs.directory import RunError, read_json
+from sambench.types import Cases, Mask, Sample
+
+KINDS = ("worst", "median", "best", "random")
+
+_ABSENT = "absent.txt"
+"""Says in one line why a run has no gallery."""
+
+_PICTURE = re.compile(r"[0-9a-f]{16}\.jpg")
+_LISTED = 5
+"""Clicks that a caption names; the index has all."""
+_SAME = 1e-6
+"""IoUs that differ by no more are those of the same mask."""
+
+_ASKS = ("phrases", "template", "truth")
+"""The options of a task that asks in phrases, as :class:`sambench.protocols.phrases.Asking` takes them."""
+
+_Key = tuple[str, str, int]
+"""Image, name of the case in it, and the number of clicks after which it is shown."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A case that is shown: which kind it stands for, and its row among the cases."""
+
+    kind: str
+    row: int
+
+
+@dataclass(frozen=True)
+class Absent:
+    """A run without a gallery, and why. ``expected``: nothing went wrong, its task just has no single cases."""
+
+    run: RunSummary
+    reason: str
+    expected: bool = False
+
+    def __str__(self) -> str:
+        return f"no gallery for {self.run.task} on {self.run.dataset} by {self.run.name}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """``iou``: of the mask that the picture shows, None where it shows none. ``about``: for the caption. ``prompts``:
+    for the index."""
+
+    content: bytes
+    iou: float | None
+    about: str
+    prompts: Mapping[str, Any]
+
+
+def write_galleries(
+    paths: Sequence[Path],
+    out: Path,
+    number: int,
+    *,
+    data_root: Path | None = None,
+    models: Sequence[str] = (),
+    plugin_folders: Sequence[Path] = (),
+) -> list[Absent]:
+    """Makes the galleries of the runs at and under ``paths`` under ``out``, with ``number`` cases of each kind.
+
+    Answers the runs that get none. What an earlier call left there for them is deleted: a report shows no pictures of
+    another time. ``data_root``, ``models``, ``plugin_folders``: as :func:`sambench.outputs.replay.open_run` takes
+    them. Raises UsageError if there is no run, and OutputError.
+    """
+    absent = []
+    for folder in plugin_folders:
+        registry.add_folder(folder)
+    for run in load_summaries(paths):
+        folder = out / site_links.gallery_folder(run)
+        _clear(folder)
+        try:
+            cases = read_cases(run)
+            if cases is None:
+                absent.append(Absent(run, f"the records of task {run.task} are not single cases", expected=True))
+            else:
+                _write(run, cases, number, folder, data_root, models)
+        except (UsageError, DataError, RunError) as error:
+            absent.append(Absent(run, text.one_line(str(error))))
+    for one in absent:
+        write_atomic(_made(out / site_links.gallery_folder(one.run)) / _ABSENT, f"{one.reason}\n".encode())
+    return absent
+
+
+def choose(cases: Cases, metric: str, number: int, *, lower_is_better: bool) -> list[Chosen]:
+    """At most ``number`` cases of each kind: the worst and the best beginning with the extreme, the median ones from
+    worse to better.
+
+    Ties are broken, and the random ones drawn, by a hash of image and name, so the order of the records does not
+    matter. Cases without a value are left out. Where there are few, one case is of several kinds.
+    """
+    goodness = -cases.values[metric] if lower_is_better else cases.values[metric]
+    rows = np.flatnonzero(~np.isnan(goodness)).tolist()
+
+    def drawn(row: int, purpose: str) -> bytes:
+        key = json.dumps([purpose, cases.images[row], cases.names[row]])
+        return hashlib.sha256(key.encode("ascii")).digest()
+
+    ordered = sorted(rows, key=lambda row: (goodness[row], drawn(row, "tie")))
+    number = min(number, len(ordered))
+    middle = (len(ordered) - number) // 2
+    shown = {
+        "worst": ordered[:number],
+        "median": ordered[middle : middle + number],
+        "best": ordered[::-1][:number],
+        "random": sorted(rows, key=lambda row: drawn(row, "random"))[:number],
+    }
+    return [Chosen(kind, row) for kind in KINDS for row in shown[kind]]
+
+
+def _write(
+    run: RunSummary, cases: Cases, number: int, folder: Path, data_root: Path | None, models: Sequence[str]
+) -> None:
+    """All pictures are drawn before the first is written, so that a gallery is whole or absent."""
+    metric = next(iter(cases.values))
+    unit = unit_of(run, metric)
+    chosen = choose(cases, metric, number, lower_is_better=metric in run.lower_is_better)
+    if not chosen:
+        raise UsageError(f"{run.path} has no case with a value of {metric}")
+    keys: dict[int, _Key] = {}
+    for one in chosen:
+        value = float(cases.values[metric][one.row])
+        clicks = text.clicks_of(metric) or (int(value) if unit == "clicks" else 1)
+        keys[one.row] = (str(cases.images[one.row]), str(cases.names[one.row]), clicks)
+    drawn = dict(_draw(run, sorted(set(keys.values())), data_root, models))
+    entries: list[dict[str, Any]] = []
+    for one in chosen:
+        image, name, _ = key = keys[one.row]
+        value, picture = float(cases.values[metric][one.row]), drawn[key]
+        shown = "" if value == picture.iou else f"{metric} {_amount(value, unit)}. "
+        entries.append(
+            {
+                "kind": one.kind,
+                "image_id": image,
+                "instance_id": name,
+                "metric": metric,
+                "value": value,
+                "unit": unit,
+                "iou": picture.iou,
+                **picture.prompts,
+                "file": _file(key),
+                "caption": text.one_line(f"Image {image}{f', object {name}' if name else ''}. {shown}{picture.about}"),
+            }
+        )
+    _made(folder)
+    for key, picture in drawn.items():
+        write_atomic(folder / _file(key), picture.content)
+    write_json(folder / "index.json", entries)
+
+
+def _draw(
+    run: RunSummary, keys: Sequence[_Key], data_root: Path | None, models: Sequence[str]
+) -> Iterator[tuple[_Key, _Drawn]]:
+    """Image by image; ``keys``: sorted."""
+    given = read_json(run.path / "manifest.json")["spec"]["task_options"]
+    asking = Asking(*(given[name] for name in _ASKS)) if given.keys() >= set(_ASKS) else None
+    if asking or all(not name for _, name, _ in keys):
+        yield from _draw_kept(run, keys, asking, data_root, models)
+        return
+    replayed = replay.open_run(run.path, data_root=data_root, models=models)
+    for image, its_keys in itertools.groupby(keys, key=lambda key: key[0]):
+        sample = replayed.load(image)
+        by_clicks: dict[int, list[str]] = {}
+        for _, name, clicks in its_keys:
+            by_clicks.setdefault(clicks, []).append(name)
+        for clicks, names in by_clicks.items():
+            for case in replayed.cases(sample, names, clicks=clicks):
+                yield (image, case.instance.id, clicks), _of_mask(case)
+
+
+def _draw_kept(
+    run: RunSummary, keys: Sequence[_Key], asking: Asking | None, data_root: Path | None, models: Sequence[str]
+) -> Iterator[tuple[_Key, _Drawn]]:
+    """What the task keeps of whole images: answers to phrases, or without an ``asking`` edge maps."""
+    dataset, _ = replay.open_dataset(run.path, data_root)
+    images = {key[0] for key in keys}
+    ids = [id for id in read_json(run.path / "index.json") if id in images]
+    for id, content in kept_files(run.path, ids, data_root=data_root, models=models):
+        sample = dataset.load(id)
+        if sample.image.shape[:2] != sample.size:
+            raise DataError(f"image {id} of {run.dataset} is not of the size that its annotation says")
+        for key in keys:
+            if key[0] == id:
+                yield key, _of_edges(sample, content) if asking is None else _of_phrase(sample, content, key[1], asking)
+
+
+def _of_edges(sample: Sample, content: bytes) -> _Drawn:
+    with Pillow.open(io.BytesIO(content)) as edges:
+        strength = np.asarray(edges.convert("L"))
+    boundaries = sample.truth.boundaries
+    if not boundaries or strength.shape != sample.size:
+        raise DataError(f"the annotations of image {sample.id} are not those of the run")
+    picture = drawing.edges_picture(sample.image, boundaries, strength)
+    return _Drawn(picture, None, f"Drawn by {len(boundaries)} people.", {})
+
+
+def _of_phrase(sample: Sample, content: bytes, name: str, asking: Asking) -> _Drawn:
+    query = next((query for query in asking.queries(sample)[0] if query.id == name), None)
+    entry = next((entry for entry in json.loads(content) if entry["query_id"] == name), None)
+    if query is None or entry is None or query.phrase != entry["phrase"]:
+        raise DataError(f"the annotations of image {sample.id} are not those of the run: it has no phrase {name!r}")
+    code = entry["segmentation"]
+    answer = Mask.empty(sample.size) if code is None else masks.from_rle(code)
+    value = iou(answer, query.truth, query.void)
+    about = f"Phrase “{query.phrase}”. IoU {_amount(value)}{'' if code else ', rejected'}."
+    pointed = None
+    if "point" in entry:
+        x, y = entry["point"]
+        with_point = masks.from_rle(entry["point_segmentation"])
+        pointed = (with_point, Click(x, y, True))
+        about += f" With a point at ({x}, {y}): {_amount(iou(with_point, query.truth, query.void))}."
+    picture = drawing.case_picture(sample.image, query.truth, answer, pointed=pointed)
+    return _Drawn(picture, value, about, {"phrase": query.phrase})
+
+
+def _of_mask(case: replay.Case) -> _Drawn:
+    content = drawing.case_picture(case.sample.image, case.instance.mask, case.predicted, case.clicks, case.box)
+    if case.box is not None:
+        prompt = " with its box as the prompt"
+    elif case.clicks:
+        prompt = f" after {_clicks(case.clicks)}"
+    else:
+        prompt = ", as stored"
+    class_name = f"Class {case.instance.class_name}. " if case.instance.class_name else ""
+    about = f"{class_name}IoU {_amount(case.iou)}{prompt}."
+    if case.recorded_iou is not None and abs(case.recorded_iou - case.iou) > _SAME:
+        about += f" The mask was made again and is another: the run has IoU {_amount(case.recorded_iou)}."
+    prompts = {"clicks": [asdict(click) for click in case.clicks], "box": case.box}
+    return _Drawn(content, case.iou, about, prompts)
+
+
+def _clicks(clicks: Sequence[Click]) -> str:
+    """``2 clicks: + at (31, 40), - at (52, 8)``; of many the first."""
+    listed = ", ".join(f"{'+' if click.positive else '-'} at ({click.x}, {click.y})" for click in clicks[:_LISTED])
+    more = f" and {len(clicks) - _LISTED} more" if len(clicks) > _LISTED else ""
+    return f"{len(clicks)} click{'s' if len(clicks) > 1 else ''}: {listed}{more}"
+
+
+def _amount(value: float, unit: str = "fraction") -> str:
+    # Of one case; the decimals of clicks are for means.
+    return f"{value:.0f} clicks" if unit == "clicks" else f"{text.number(value, unit)} {text.UNITS.get(unit, unit)}"
+
+
+def _file(key: _Key) -> str:
+    return hashlib.sha256(json.dumps(key).encode("ascii")).hexdigest()[:16] + ".jpg"
+
+
+def _made(folder: Path) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise output_error(folder, error) from error
+    return folder
+
+
+def _clear(folder: Path) -> None:
+    """Deletes what an earlier call wrote, and nothing else."""
+    pictures = [path for path in folder.glob("*.jpg") if _PICTURE.fullmatch(path.name)]
+    try:
+        # First what names the others.
+        for path in (folder / "index.json", folder / _ABSENT, *pictures):
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise output_error(folder, error) from error

@@ -1,0 +1,216 @@
+"""Simulated interaction: the instances of an image are clicked one click at a time, each round one call of the model.
+
+The loop is that of Segment Anything's evaluation (§D.1; protocol §2.5) and, where clicking stops at an IoU, that of
+RITM's (``isegm/inference/evaluation.py``). Which clicks are made, :mod:`sambench.clicks` says.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from sambench.clicks import Click, next_click, random_first_click
+from sambench.metrics import iou as metric
+from sambench.types import Context, Instance, Mask, Prompts, Sample, View
+
+GROUP = 64
+"""Instances of one image that go through the clicks together: bounds the memory that their masks take."""
+
+SMALL, LARGE = 32**2, 96**2
+"""COCO's size bins in pixels of mask area: small below the first, large above the second (cocoeval.py)."""
+
+IDENTITY = (
+    ("dataset", pa.string()),
+    ("image_id", pa.string()),
+    ("instance_id", pa.string()),
+    ("class", pa.string()),
+    ("height", pa.int32()),
+    ("width", pa.int32()),
+    ("area", pa.int64()),
+    ("annotated_area", pa.float64()),
+    ("attributes", pa.map_(pa.string(), pa.string())),
+    ("clicks", pa.list_(pa.struct([("x", pa.int32()), ("y", pa.int32()), ("positive", pa.bool_())]))),
+)
+"""The first columns of a record of one clicked instance, see :meth:`Clicked.identity`."""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How the loop goes. ``clicks``: how many at most. ``first_click``: the centre, or one uniform over the mask
+    (OQ-11). ``feed_mask``: a model that takes the previous answer gets it from the second click on;
+    ``later_multimask``: three candidates are read there instead of one (OQ-3). ``enough``: the IoU from which on an
+    instance is clicked no more.
+    """
+
+    clicks: int
+    first_click: Literal["centre", "random"] = "centre"
+    feed_mask: bool = True
+    later_multimask: bool = False
+    enough: float = math.inf
+
+
+@dataclass
+class Clicked:
+    """One instance on its way through the clicks.
+
+    ``ious``, ``scores``: after each round, carried forward where no click was made. ``candidate_ious``,
+    ``candidate_scores``: of the first click's candidates, of which ``chosen`` was taken. ``time_ms``: its even share
+    of what its group took.
+    """
+
+    instance: Instance
+    target: Mask
+    clicks: list[Click] = field(default_factory=list)
+    predicted: Mask | None = None
+    ious: list[float] = field(default_factory=list)
+    scores: list[float] = field(default_factory=list)
+    chosen: int = 0
+    candidate_ious: list[float] = field(default_factory=list)
+    candidate_scores: list[float] = field(default_factory=list)
+    time_ms: float = 0.0
+
+    def answered(self, candidates: Sequence[Mask], scores: NDArray[np.float32], best: int, void: Mask | None) -> None:
+        """Takes in the first answer: ``scores`` are ``(M,)``, candidate ``best`` is taken."""
+        self.chosen, self.predicted = best, candidates[best]
+        self.candidate_ious = [metric.iou(mask, self.target, void) for mask in candidates]
+        self.candidate_scores = [float(s) for s in scores]
+        self.ious.append(self.candidate_ious[best])
+        self.scores.append(self.candidate_scores[best])
+
+    def identity(self, sample: Sample, context: Context) -> dict[str, Any]:
+        """The columns of :data:`IDENTITY`."""
+        instance = self.instance
+        return {
+            "dataset": context.dataset,
+            "image_id": sample.id,
+            "instance_id": instance.id,
+            "class": instance.class_name,
+            "height": sample.size[0],
+            "width": sample.size[1],
+            "area": instance.mask.area,
+            "annotated_area": instance.annotated_area,
+            "attributes": _scalars(instance.attributes),
+            "clicks": [{"x": c.x, "y": c.y, "positive": c.positive} for c in self.clicks],
+        }
+
+
+def countable(sample: Sample, min_area: int) -> tuple[list[Instance], dict[str, int]]:
+    """The instances that are prompted for, and how many are not, by rule (§2.3, OQ-2). ``min_area``: pixels."""
+    kept: list[Instance] = []
+    excluded = dict(sample.truth.dropped)
+    void = sample.truth.void
+    for instance in sample.truth.instances:
+        rule = ""
+        if instance.crowd:
+            rule = "crowd"
+        elif instance.mask.area == 0:
+            rule = "empty_mask"
+        elif metric.area_outside(instance.mask, void) == 0:
+            rule = "all_void"
+        elif instance.mask.area < min_area:
+            rule = "below_min_area"
+        if rule:
+            excluded[rule] = excluded.get(rule, 0) + 1
+        else:
+            kept.append(instance)
+    return kept, excluded
+
+
+def size_bins(areas: NDArray[np.int64]) -> list[str]:
+    """``small``, ``medium`` or ``large`` for each mask area in pixels."""
+    bins: list[str] = np.where(areas < SMALL, "small", np.where(areas > LARGE, "large", "medium")).tolist()
+    return bins
+
+
+def click_through(
+    instances: Sequence[Instance], sample: Sample, view: View, context: Context, policy: Policy, group: int = GROUP
+) -> Iterator[Clicked]:
+    """Clicks all instances, ``group`` of them at once, and answers each with its share of the time set."""
+    # The distance transforms of a round are many, independent, and let go of the interpreter's lock.
+    with ThreadPoolExecutor(context.helpers) as pool:
+        for start in range(0, len(instances), group):
+            began = time.perf_counter()
+            states = [Clicked(i, i.mask) for i in instances[start : start + group]]
+            _click_group(states, sample, view, context, policy, pool)
+            each = (time.perf_counter() - began) * 1000 / len(states)
+            for state in states:
+                state.time_ms = each
+            yield from states
+
+
+def _click_group(
+    states: Sequence[Clicked], sample: Sample, view: View, context: Context, policy: Policy, pool: ThreadPoolExecutor
+) -> None:
+    """Advances all instances click by click; each round is one call of the model."""
+    feed = policy.feed_mask and "masks" in context.capabilities
+    void = sample.truth.void
+    fed: Any = None
+    rows_of: dict[int, int] = {}
+    for n in range(1, policy.clicks + 1):
+        active = []
+        clicks = pool.map(partial(_click, sample=sample, context=context, policy=policy), states)
+        for state, click in zip(states, clicks, strict=True):
+            if click is not None:
+                state.clicks.append(click)
+                active.append(state)
+            elif n > 1:
+                # Nothing is left to correct, or it is enough: the mask is carried forward (OQ-10).
+                state.ious.append(state.ious[-1])
+                state.scores.append(state.scores[-1])
+        if not active:
+            continue
+        points = np.array([[(c.x, c.y) for c in s.clicks] for s in active], np.float32)
+        labels = np.array([[int(c.positive) for c in s.clicks] for s in active], np.int64)
+        previous = _of_rows(fed, [rows_of[id(s)] for s in active]) if fed is not None else None
+        multimask = n == 1 or policy.later_multimask
+        prediction = view.predict(Prompts(points, labels, mask_logits=previous), multimask=multimask)
+        scores = np.where(np.isnan(prediction.scores), -np.inf, prediction.scores)
+        best = [int(k) for k in scores.argmax(axis=1)]
+        if n == 1:
+            masks = iter(prediction.masks([(i, m) for i in range(len(active)) for m in range(scores.shape[1])]))
+            for i, state in enumerate(active):
+                state.answered([next(masks) for _ in range(scores.shape[1])], prediction.scores[i], best[i], void)
+        else:
+            chosen = prediction.masks(list(enumerate(best)))
+            for i, (state, mask) in enumerate(zip(active, chosen, strict=True)):
+                state.predicted = mask
+                state.ious.append(metric.iou(mask, state.target, void))
+                state.scores.append(float(prediction.scores[i, best[i]]))
+        fed = prediction.feedback(list(enumerate(best))) if feed else None
+        rows_of = {id(s): i for i, s in enumerate(active)}
+
+
+def _click(state: Clicked, sample: Sample, context: Context, policy: Policy) -> Click | None:
+    if not state.ious:
+        if policy.first_click == "random":
+            key = (context.dataset, sample.id, state.instance.id)
+            return random_first_click(state.target, context.seed, key, sample.truth.void)
+    elif state.ious[-1] >= policy.enough:
+        return None
+    return next_click(state.target, state.predicted, state.clicks, sample.truth.void)
+
+
+def _of_rows(fed: Any, rows: Sequence[int]) -> Any:
+    """What was answered for some prompts of the last round: of an array or tensor, or of any other sequence."""
+    return fed[rows] if hasattr(fed, "shape") else [fed[row] for row in rows]
+
+
+def _scalars(attributes: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The attributes that are one value, as text, by name. Truth values are ``true`` and ``false``; NaN is no value."""
+    found = []
+    for name, value in sorted(attributes.items()):
+        plain = value.item() if isinstance(value, np.generic) else value
+        if isinstance(plain, bool):
+            found.append((name, str(plain).lower()))
+        elif isinstance(plain, (str, int)) or (isinstance(plain, float) and not math.isnan(plain)):
+            found.append((name, str(plain)))
+    return found
