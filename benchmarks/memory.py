@@ -16,8 +16,8 @@ import resource
 
 import numpy as np
 
-from sambench.evaluate import SET_OWNERS
 from sambench.models import zoo
+from sambench.planning.settings import SET_OWNERS
 from sambench.plugins import options
 from sambench.types import Prompts
 

@@ -26,6 +26,8 @@ from single_point import VIT_B, machine
 from sambench import evaluate
 from sambench.engine.encoding_cache import EncodingsSpec
 from sambench.models import zoo
+from sambench.planning.plan import make_plan, specification
+from sambench.planning.settings import Settings
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 import official_sam
@@ -46,10 +48,10 @@ def silently(title: str, done: int, total: int) -> Any:
     yield Silent()
 
 
-def encoder_alone(settings: evaluate.Settings) -> float:
+def encoder_alone(settings: Settings) -> float:
     """Images per second."""
-    (triple,) = evaluate.make_plan(settings).triples
-    spec = evaluate.specification(triple)
+    (triple,) = make_plan(settings).triples
+    spec = specification(triple)
     torch.set_num_threads(spec.threads)
     model: Any = triple.model.load(spec.device, spec.encode_batch)
     dataset = triple.found.open()
@@ -66,9 +68,9 @@ def encoder_alone(settings: evaluate.Settings) -> float:
     return len(images) / (time.perf_counter() - began)
 
 
-def whole_run(settings: evaluate.Settings) -> tuple[float, dict[str, Any]]:
+def whole_run(settings: Settings) -> tuple[float, dict[str, Any]]:
     """Images per second, and the manifest."""
-    ((_, path, summary),) = evaluate.evaluate(evaluate.make_plan(settings).triples, silently)
+    ((_, path, summary),) = evaluate.evaluate(make_plan(settings).triples, silently)
     manifest = json.loads((path / "manifest.json").read_text())
     shutil.rmtree(settings.out)
     return (summary["n_scored"] + summary["n_excluded"]) / manifest["timings"]["wall"], manifest
@@ -90,7 +92,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = Path(folder) / "random.pth"
         torch.save(official_sam.build(**SIZES[given.size]).state_dict(), checkpoint)
-        settings = evaluate.Settings(
+        settings = Settings(
             ["single_point"],
             [given.dataset],
             [str(checkpoint)],

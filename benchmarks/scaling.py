@@ -35,6 +35,8 @@ import pyarrow as pa
 from sambench import evaluate
 from sambench.engine.job import Done, Result
 from sambench.engine.result_writer import record
+from sambench.planning.plan import make_plan
+from sambench.planning.settings import Settings
 from sambench.runs.directory import Outcome, RunDirectory, RunSpec, read_records
 
 AHEAD = 2
@@ -155,8 +157,8 @@ def _silently(title: str, done: int, total: int) -> Iterator[_Silent]:
 def measured(task: str, dataset: str, model: str, subset: str, workers: int, root: Path) -> tuple[float, Times, Path]:
     """Images per second of a run's workers once they have started, the service times of its profile, and the run."""
     out = Path(tempfile.mkdtemp())
-    settings = evaluate.Settings([task], [dataset], [model], root, out, subset=subset, workers=workers, threads=1)
-    ((_, path, summary),) = evaluate.evaluate(evaluate.make_plan(settings).triples, _silently)
+    settings = Settings([task], [dataset], [model], root, out, subset=subset, workers=workers, threads=1)
+    ((_, path, summary),) = evaluate.evaluate(make_plan(settings).triples, _silently)
     timings = json.loads((path / "manifest.json").read_text())["timings"]
     images = summary["n_scored"] + summary["n_excluded"]
     model_seconds = sum(timings.get(stage, 0.0) for stage in ("encode", "decode", "postprocess", "metric"))

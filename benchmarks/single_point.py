@@ -33,6 +33,8 @@ from numpy.typing import NDArray
 from sambench import evaluate
 from sambench.bench.latency import device_name
 from sambench.models.sam.sam import SamModel, SamOptions, load
+from sambench.planning.plan import make_plan
+from sambench.planning.settings import Settings
 from sambench.suite.datasets.bbbc038 import PLUGIN as Bbbc038
 from sambench.suite.tasks.single_point import PLUGIN as SinglePoint
 from sambench.types import Context, Prompts, Sample
@@ -204,7 +206,7 @@ def whole_run_share(checkpoint: Path, dataset: str, root: Path, device: str, ima
         took = time.perf_counter() - began
 
     with tempfile.TemporaryDirectory() as out:
-        settings = evaluate.Settings(
+        settings = Settings(
             ["single_point"],
             ["bbbc038"],
             ["sam_vit_b"],
@@ -214,7 +216,7 @@ def whole_run_share(checkpoint: Path, dataset: str, root: Path, device: str, ima
             device=device,
             assignments=[f"model.weights={checkpoint}"],
         )
-        triple = evaluate.make_plan(settings).triples[0]
+        triple = make_plan(settings).triples[0]
         ((_, path, summary),) = evaluate.evaluate([triple], show)
         timings = json.loads((path / "manifest.json").read_text())["timings"]
     # Reading files runs beside the rest: what it costs is the time that was waited for it.

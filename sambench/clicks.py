@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sambench.types import Mask
+from sambench.core.mask import Mask
 
 _EXACT_IN_FLOAT32 = 2000.0
 """Up to this distance (pixels) float32 tells the square roots of neighbouring integers apart."""

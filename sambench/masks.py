@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco
 
-from sambench.types import Mask
+from sambench.core.mask import Mask
 
 
 def to_rle(mask: Mask) -> dict[str, Any]:

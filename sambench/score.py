@@ -9,15 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from sambench import evaluate
+from sambench.core.dataset import Dataset
+from sambench.core.task import Context, Predictions, Task
+from sambench.engine.deferred import finished
 from sambench.engine.job import Done, Result, failure_of
+from sambench.engine.resources import processors
 from sambench.engine.result_writer import Progress, Recorded, record
-from sambench.engine.worker import finished
 from sambench.errors import UsageError
-from sambench.evaluate import Settings, ShowProgress, Triple
+from sambench.evaluate import ShowProgress
 from sambench.models import zoo
+from sambench.planning.plan import Triple, make_plan, specification
+from sambench.planning.settings import Settings
 from sambench.plugins.options import NoOptions
 from sambench.runs.directory import Outcome, RunDirectory
-from sambench.types import Context, Dataset, Predictions, Task
 
 SHOWN = 5
 """Ids that a complaint about many images names."""
@@ -30,13 +34,13 @@ def score(
     be used. The digest of the predictions stands where a model's has its weights'."""
     name = name or (predictions.stem if predictions.is_file() else predictions.resolve().name)
     unread = zoo.Located(str(predictions), name, "", None, NoOptions(), False, str(predictions))
-    (triple,) = evaluate.make_plan(settings, [unread]).triples
+    (triple,) = make_plan(settings, [unread]).triples
     given = triple.task.read_predictions(predictions)
     triple = replace(triple, model=replace(unread, weights_digest=given.digest))
     _check_ids(given, triple, predictions)
-    spec = evaluate.specification(triple)
+    spec = specification(triple)
     dataset = triple.found.open()
-    context = Context(spec.dataset, spec.seed, helpers=evaluate.processors())
+    context = Context(spec.dataset, spec.seed, helpers=processors())
 
     def work(directories: Sequence[RunDirectory], todo: Sequence[Sequence[str]], bar: Progress) -> Recorded:
         results = _results(triple.task, dataset, given, todo[0], context)

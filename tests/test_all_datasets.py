@@ -12,17 +12,17 @@ from typing import Any
 
 import pytest
 
-from sambench import evaluate
 from sambench.analysis.macro_means import macro_means
 from sambench.data import checks
+from sambench.planning.find_datasets import members
 from sambench.plugins import registry
-from sambench.reporting import load_summaries
+from sambench.runs.summaries import load_summaries
 
 Call = Callable[..., subprocess.CompletedProcess[str]]
 LAYOUTS = Path(__file__).parent / "fixtures" / "layouts"
 BUILT = sorted(path.stem for path in LAYOUTS.glob("*.py"))
-SAM23 = evaluate.members("sam23", "single_point")
-ALL = evaluate.members("all", "single_point")
+SAM23 = members("sam23", "single_point")
+ALL = members("all", "single_point")
 
 
 def build(name: str, root: Path) -> None:
@@ -45,7 +45,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_there_is_a_layout_for_every_dataset() -> None:
     assert len(SAM23) == 23
-    assert set(BUILT) == set(evaluate.members("all", None))
+    assert set(BUILT) == set(members("all", None))
 
 
 @pytest.mark.parametrize("name", BUILT)

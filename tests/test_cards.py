@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from sambench import evaluate
 from sambench.data import catalogue, pages
 from sambench.errors import UsageError
+from sambench.planning.find_datasets import members
 from sambench.plugins import options, registry
 from sambench.types import Card
 
@@ -62,7 +62,7 @@ def card(request: pytest.FixtureRequest) -> Card:
 
 
 def test_the_23_of_the_paper() -> None:
-    assert sorted(evaluate.members("sam23", None)) == sorted(TABLE_7)
+    assert sorted(members("sam23", None)) == sorted(TABLE_7)
     used = {name: plugin(name).card.paper for name in TABLE_7}
     assert {name: (use.name, use.images, use.masks) for name, use in used.items()} == TABLE_7
     assert sum(use.images for use in used.values()) == 40_188
@@ -73,11 +73,11 @@ def test_the_23_of_the_paper() -> None:
 
 
 def test_the_five_of_ritm() -> None:
-    assert evaluate.members("ritm5", None) == ["berkeley", "davis345", "grabcut", "pascal_voc", "sbd"]
+    assert members("ritm5", None) == ["berkeley", "davis345", "grabcut", "pascal_voc", "sbd"]
 
 
 def test_all_is_the_real_ones_and_nothing_else() -> None:
-    everything = set(evaluate.members("all", "single_point"))
+    everything = set(members("all", "single_point"))
     assert everything >= {*TABLE_7, "coco"}
     assert everything.isdisjoint({"demo", "coco_json", "mask_pngs"})
 

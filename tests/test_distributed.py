@@ -24,9 +24,10 @@ import pytest
 
 from sambench.engine import ray_workers
 from sambench.engine.dispatch import News, dispatch
+from sambench.engine.inbox import Listed
 from sambench.engine.job import Batch, Done, Job, TaskJob, batches
 from sambench.engine.ray_workers import RayCrew
-from sambench.engine.worker import Listed, Worker
+from sambench.engine.worker import Worker
 from sambench.errors import SambenchError, UsageError
 from sambench.models import zoo
 from sambench.runs import provenance

@@ -17,8 +17,8 @@ from PIL import Image
 
 from sambench import score as scoring
 from sambench.errors import DataError, UsageError
-from sambench.evaluate import Settings
 from sambench.models.edges.edge_map import EdgeMapOptions, non_maximum_suppression, to_8bit
+from sambench.planning.settings import Settings
 from sambench.readers.predictions.edge_maps import read_edge_map, read_predictions
 from sambench.runs.directory import read_records
 

@@ -13,10 +13,10 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from sambench.engine.deferred import finished as finished_done
 from sambench.engine.job import Done, Job, Result, TaskJob
 from sambench.engine.result_writer import ShardWriter
 from sambench.engine.worker import Worker
-from sambench.engine.worker import finished as finished_done
 from sambench.errors import DataError, UsageError
 from sambench.models import zoo
 from sambench.plugins.options import NoOptions

@@ -23,9 +23,10 @@ from sambench.clicks import Click
 from sambench.errors import UsageError
 from sambench.outputs import drawing, gallery
 from sambench.protocols.phrases import Asking
-from sambench.reporting import load_summaries, write_report
+from sambench.reporting import write_report
 from sambench.reporting.site import site_links
 from sambench.runs.directory import read_json, read_records
+from sambench.runs.summaries import load_summaries
 from sambench.suite.datasets.demo import PLUGIN as Demo
 from sambench.types import Cases, Mask
 

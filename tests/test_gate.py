@@ -14,7 +14,8 @@ from test_reporting import VIT_B, metric, write_run
 
 from sambench.analysis import gate
 from sambench.errors import UsageError
-from sambench.reporting import load_summaries, write_report
+from sambench.reporting import write_report
+from sambench.runs.summaries import load_summaries
 
 Call = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -28,8 +28,8 @@ from pycocotools.cocoeval import COCOeval
 
 from sambench import score as scoring
 from sambench.errors import DataError, UsageError
-from sambench.evaluate import Settings
 from sambench.metrics import coco_reference
+from sambench.planning.settings import Settings
 from sambench.plugins import registry
 from sambench.plugins.options import build
 from sambench.runs.directory import read_records

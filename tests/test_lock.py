@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
+from sambench.core.digests import index_digest
 from sambench.data import subset_files
 from sambench.data import subsets as sampling
 from sambench.errors import UsageError
-from sambench.runs.directory import index_digest
 from sambench.suite.datasets.coco import CARD
 from sambench.types import IndexEntry
 

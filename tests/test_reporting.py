@@ -14,12 +14,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sambench import text
 from sambench.errors import SambenchError, UsageError
 from sambench.plugins import registry
-from sambench.reporting import console_table, data, latex, load_summaries, markdown, text, write_report
+from sambench.reporting import console_table, data, formatting, latex, markdown, write_report
 from sambench.reporting.report import PUBLISHED_COLUMNS
 from sambench.reporting.tables import leaderboards
-from sambench.runs.summaries import unsummarised
+from sambench.runs.summaries import load_summaries, unsummarised
 
 ROOT = Path(__file__).resolve().parents[1]
 TREE = "aaaa1111" + "0" * 56
@@ -395,7 +396,7 @@ def test_hostile_names_everywhere(tmp_path):
 
 @given(st.text())
 def test_markdown_cells_stay_one_cell(name):
-    shown = text.markdown(name)
+    shown = formatting.markdown(name)
     assert "\n" not in shown
     assert not re.search(r"(?<!\\)(?:\\\\)*\|", shown)
     assert "<" not in shown
@@ -404,7 +405,7 @@ def test_markdown_cells_stay_one_cell(name):
 
 @given(st.text())
 def test_latex_escapes_whatever_it_gets(name):
-    shown = text.latex(name)
+    shown = formatting.latex(name)
     assert re.fullmatch(r"[\x20-\x7eÀ-ÿ]*", shown)
     bare = re.sub(r"\\[{}$&#%_]", "", shown)
     assert not re.search(r"[$&#%_^~]", bare)
@@ -413,7 +414,7 @@ def test_latex_escapes_whatever_it_gets(name):
 
 @given(st.text())
 def test_code_spans_close(name):
-    shown = text.code(name)
+    shown = formatting.code(name)
     fence = re.match("`+", shown)[0]
     assert shown.endswith(fence)
     assert fence not in re.sub(f"^{fence}|{fence}$", "", shown) or text.one_line(name) == ""
@@ -422,17 +423,17 @@ def test_code_spans_close(name):
 @given(st.text())
 def test_padding_fills_to_the_width(name):
     name = text.one_line(name)
-    assert text.width(text.pad(name, 80)) == max(80, text.width(name))
+    assert formatting.width(formatting.pad(name, 80)) == max(80, formatting.width(name))
 
 
 def test_numbers():
-    assert text.number(0.4804) == "48.0"
-    assert text.number(1.0) == "100.0"
-    assert text.number(-0.00001) == "0.0"
-    assert text.number(None) == "n/a"
-    assert text.number(12.34567, "seconds") == "12.35"
-    assert text.interval((0.1, 0.25)) == "10.0 to 25.0"
-    assert text.interval(None) == "n/a"
+    assert formatting.number(0.4804) == "48.0"
+    assert formatting.number(1.0) == "100.0"
+    assert formatting.number(-0.00001) == "0.0"
+    assert formatting.number(None) == "n/a"
+    assert formatting.number(12.34567, "seconds") == "12.35"
+    assert formatting.interval((0.1, 0.25)) == "10.0 to 25.0"
+    assert formatting.interval(None) == "n/a"
 
 
 # --- the report ---

@@ -11,8 +11,9 @@ import pytest
 from test_reporting import metric, write_run
 
 from sambench.errors import UsageError
-from sambench.reporting import figures, load_summaries, write_report
+from sambench.reporting import figures, write_report
 from sambench.reporting.reference import Published
+from sambench.runs.summaries import load_summaries
 
 CURVE = {"threshold": [0.25, 0.5, 0.75], "recall": [0.9, 0.6, None], "precision": [0.3, 0.6, None]}
 

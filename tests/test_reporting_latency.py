@@ -14,10 +14,11 @@ from test_reporting import HOSTILE, metric
 from test_reporting_models import write
 
 from sambench.errors import UsageError
-from sambench.reporting import load_summaries, write_report
+from sambench.reporting import write_report
 from sambench.reporting.latencies import FIGURES, Latency, Quantiles, Setting, load_latencies
 from sambench.reporting.tables import leaderboards
 from sambench.reporting.tradeoffs import COLUMNS, Tradeoff, shown, tradeoffs
+from sambench.runs.summaries import load_summaries
 
 __all__ = ["browser", "tab"]
 

@@ -12,9 +12,10 @@ import pytest
 from test_reporting import HOSTILE, metric, write_run
 
 from sambench.errors import UsageError
-from sambench.reporting import console_table, load_summaries, write_report
+from sambench.reporting import console_table, write_report
 from sambench.reporting.baseline import by_parameters, click_curves, compare, families
 from sambench.reporting.tables import Leaderboard, leaderboards
+from sambench.runs.summaries import load_summaries
 
 
 def write(out: Path, model: str, dataset: str, miou: float, oracle: float | None = None, **changes: Any) -> Path:

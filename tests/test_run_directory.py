@@ -16,17 +16,9 @@ import pyarrow as pa
 import pytest
 
 from sambench.atomic_files import OutputError, write_atomic
+from sambench.core.digests import index_digest
 from sambench.errors import UsageError
-from sambench.runs.directory import (
-    Failure,
-    Outcome,
-    RunDirectory,
-    RunError,
-    RunSpec,
-    index_digest,
-    read_records,
-    records_digest,
-)
+from sambench.runs.directory import Failure, Outcome, RunDirectory, RunError, RunSpec, read_records, records_digest
 
 SCHEMA = pa.schema([("image_id", pa.string()), ("value", pa.float64()), ("time_ms", pa.float64())])
 INDEX = ["c", "a", "b"]

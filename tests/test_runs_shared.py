@@ -20,10 +20,14 @@ from fixtures import small_runs
 
 from sambench import evaluate
 from sambench.engine.encoding_cache import EncodingsSpec
+from sambench.engine.encodings import Encodings
+from sambench.engine.inbox import Listed
 from sambench.engine.job import Job, TaskJob, batches
-from sambench.engine.worker import Encodings, Listed, Worker
+from sambench.engine.worker import Worker
 from sambench.errors import UsageError
 from sambench.models import zoo
+from sambench.planning.plan import groups, make_plan
+from sambench.planning.settings import Settings
 from sambench.plugins import registry
 from sambench.runs.directory import read_records
 from sambench.types import Model
@@ -39,9 +43,9 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def settings(checkpoint: Path, out: Path, folder: Path | None = None, **changes: Any) -> evaluate.Settings:
+def settings(checkpoint: Path, out: Path, folder: Path | None = None, **changes: Any) -> Settings:
     """Four images in batches of three."""
-    asked = evaluate.Settings(
+    asked = Settings(
         ["single_point"],
         ["demo"],
         [str(checkpoint)],
@@ -57,9 +61,9 @@ def settings(checkpoint: Path, out: Path, folder: Path | None = None, **changes:
     return replace(asked, **changes)
 
 
-def evaluated(asked: evaluate.Settings) -> Path:
+def evaluated(asked: Settings) -> Path:
     """The directory of the run."""
-    triples = evaluate.make_plan(asked).triples
+    triples = make_plan(asked).triples
     ((_, path, _),) = evaluate.evaluate(triples, lambda *_: nullcontext(small_runs.Silent()))
     return path
 
@@ -184,7 +188,7 @@ CHEAPER = {
 
 
 def test_tasks_together_record_what_they_do_alone(tmp_path: Path) -> None:
-    asked = evaluate.Settings(
+    asked = Settings(
         ["all"],
         ["demo"],
         data_root=Path("nowhere"),
@@ -194,8 +198,8 @@ def test_tasks_together_record_what_they_do_alone(tmp_path: Path) -> None:
         threads=1,
         assignments=[one for some in CHEAPER.values() for one in some],
     )
-    plan = evaluate.make_plan(asked)
-    (group,) = evaluate.groups(plan.triples)
+    plan = make_plan(asked)
+    (group,) = groups(plan.triples)
     assert {spec.task for _, spec in group} == set(CHEAPER)
     found = list(evaluate.evaluate(plan.triples, lambda *_: nullcontext(small_runs.Silent())))
     for triple, path, summary in found:
@@ -251,12 +255,12 @@ def test_all_tasks_are_those_that_dataset_and_model_can(sambench_here: Call, tmp
 
 
 def test_a_sweep_over_a_task_encodes_once(tmp_path: Path) -> None:
-    asked = evaluate.Settings(["single_point"], ["demo"], data_root=Path("nowhere"), out=tmp_path, subset="2")
+    asked = Settings(["single_point"], ["demo"], data_root=Path("nowhere"), out=tmp_path, subset="2")
     plans = [
-        evaluate.make_plan(replace(asked, out=tmp_path / value, assignments=[f"task.first_click={value}"]))
+        make_plan(replace(asked, out=tmp_path / value, assignments=[f"task.first_click={value}"]))
         for value in ("centre", "random")
     ]
-    assert [len(group) for group in evaluate.groups([t for plan in plans for t in plan.triples])] == [2]
+    assert [len(group) for group in groups([t for plan in plans for t in plan.triples])] == [2]
 
 
 def test_the_key_of_an_encoding_holds_what_its_bits_depend_on(tmp_path: Path, checkpoint: Path) -> None:

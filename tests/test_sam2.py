@@ -77,7 +77,7 @@ def test_every_released_tensor_finds_its_place(tmp_path: Path, name: str) -> Non
     path = blank(tmp_path / "renamed.pt", RELEASED[name])
     source = checkpoints.find(str(path))
     assert sam2.recognise(source) == name
-    held = sam2_weights.identify(source, sam2_weights.keys(source))
+    held = sam2_weights.identify(source, checkpoints.keys(source))
     state = sam2_weights.translated(sam2_weights.read(source))
     with torch.device("meta"):
         network = Sam2Network(held.config, True)

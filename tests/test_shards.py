@@ -10,7 +10,7 @@ from fixtures.toy_runs import Call, arguments, read, the_run
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sambench.evaluate import part_of
+from sambench.planning.plan import part_of
 from sambench.runs.directory import read_records
 
 

@@ -17,13 +17,14 @@ from hypothesis import strategies as st
 from test_reporting import metric, write_run
 
 from sambench.errors import UsageError
-from sambench.reporting import load_summaries, write_report
+from sambench.reporting import write_report
 from sambench.reporting.cuts import cuts
 from sambench.reporting.reference import Published, published
 from sambench.reporting.site import site_links, site_views, templates
 from sambench.reporting.site.site_charts import charts
 from sambench.reporting.site.site_gallery import gallery
 from sambench.reporting.tables import leaderboards
+from sambench.runs.summaries import load_summaries
 
 __all__ = ["hostile", "many"]
 

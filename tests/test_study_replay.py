@@ -14,9 +14,9 @@ from fixtures import study_runs
 
 from sambench import masks, score
 from sambench.errors import DataError, UsageError
-from sambench.evaluate import Settings
 from sambench.metrics.iou import iou
 from sambench.outputs import replay
+from sambench.planning.settings import Settings
 from sambench.runs.directory import read_records
 
 

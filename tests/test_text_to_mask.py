@@ -25,9 +25,9 @@ from pycocotools.cocoeval import COCOeval
 
 from sambench import score as scoring
 from sambench.errors import DataError, UsageError
-from sambench.evaluate import Settings
 from sambench.metrics import phrases
 from sambench.models.common.wrapper import ModelAnswerError, PredictorModel
+from sambench.planning.settings import Settings
 from sambench.plugins import registry
 from sambench.plugins.options import build
 from sambench.protocols.phrases import union

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from sambench.core.task import Cases
 from sambench.errors import UsageError
 from sambench.metrics import paired
-from sambench.reporting import RunSummary, load_summaries
 from sambench.reporting.comparison import Case, Comparison, Difference
 from sambench.runs.cases import read_cases, unit_of
-from sambench.types import Cases
+from sambench.runs.summaries import RunSummary, load_summaries
 
 _Key = tuple[str, str, str]
 """Task, dataset, split."""

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any, Literal
 from xml.etree import ElementTree as xml
 
+from sambench import text
 from sambench.errors import UsageError
-from sambench.reporting import data, markdown, text
+from sambench.reporting import data, formatting, markdown
 from sambench.runs.summaries import RunSummary
 
 Verdict = Literal["passed", "failed"]
@@ -76,9 +77,9 @@ def markdown_table(checks: Sequence[Check]) -> str:
     rows = [
         [
             "passed" if c.passed else "**failed**",
-            *(text.markdown(x) for x in (c.task, c.dataset, c.model, c.metric)),
-            *(text.number(x, c.unit) for x in (c.baseline, c.bound, c.value)),
-            text.markdown(c.why),
+            *(formatting.markdown(x) for x in (c.task, c.dataset, c.model, c.metric)),
+            *(formatting.number(x, c.unit) for x in (c.baseline, c.bound, c.value)),
+            formatting.markdown(c.why),
         ]
         for c in sorted(checks, key=lambda c: c.passed)
     ]
@@ -136,7 +137,8 @@ def _check(run: RunSummary, row: dict[str, Any], max_drop: float | None) -> Chec
     if sign * (value - bound) < 0:
         beyond = "the allowed drop" if max_drop is not None else "the baseline's interval"
         return said(
-            "failed", f"worse than the baseline by {text.number(abs(value - before), row['unit'])}, beyond {beyond}"
+            "failed",
+            f"worse than the baseline by {formatting.number(abs(value - before), row['unit'])}, beyond {beyond}",
         )
     better = sign * (value - before)
     return said("passed", "as before" if better == 0 else "better" if better > 0 else "worse, but within tolerance")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sambench.evaluate import members
+from sambench.planning.find_datasets import members
 from sambench.plugins.registry import split_names
-from sambench.reporting import RunSummary
 from sambench.reporting.tables import average, leaderboards, title
+from sambench.runs.summaries import RunSummary
 
 SETS = ("sam23", "ritm5")
 

@@ -16,14 +16,18 @@ from typing import Any, Literal
 
 from sambench import evaluate
 from sambench.analysis import compare
+from sambench.engine.resources import device_for
 from sambench.errors import UsageError
-from sambench.evaluate import Settings, ShowProgress
+from sambench.evaluate import ShowProgress
+from sambench.planning.find_datasets import Missing
+from sambench.planning.plan import Triple, specification
+from sambench.planning.plan import make_plan as plan_of
+from sambench.planning.settings import SET_OWNERS, Settings
 from sambench.plugins import options
-from sambench.reporting import RunSummary, load_summaries
 from sambench.reporting.effects import Effect
 from sambench.runs.cases import read_cases, unit_of
 from sambench.runs.directory import RunSpec
-from sambench.runs.summaries import ASIDE, SHORT_DIGEST
+from sambench.runs.summaries import ASIDE, SHORT_DIGEST, RunSummary, load_summaries
 
 BASELINE = "baseline"
 """Name of the folder of the runs without the options."""
@@ -54,9 +58,9 @@ class Plan:
     the same order. ``missing``: members of a collection of datasets that are not there."""
 
     folder: Path
-    baseline: tuple[evaluate.Triple, ...]
-    variants: Mapping[str, tuple[evaluate.Triple, ...]]
-    missing: Sequence[evaluate.Missing]
+    baseline: tuple[Triple, ...]
+    variants: Mapping[str, tuple[Triple, ...]]
+    missing: Sequence[Missing]
 
     @property
     def model(self) -> str:
@@ -70,7 +74,7 @@ def make_plan(settings: Settings, changes: Sequence[str]) -> Plan:
     an owner besides those of ``--set``.
 
     Raises UsageError: a change that is none, that stands there twice or cannot name a folder; several models; what
-    :func:`evaluate.make_plan` and :func:`evaluate.specification` raise.
+    :func:`sambench.planning.plan.make_plan` raises.
     """
     if len(settings.models) != 1:
         raise UsageError(f"give one model, not {len(settings.models)}: options are compared, not models")
@@ -78,10 +82,10 @@ def make_plan(settings: Settings, changes: Sequence[str]) -> Plan:
         raise UsageError(f"{' '.join(changes)}: an option stands there twice")
     folder = settings.out / ASIDE
     plans = {
-        name: evaluate.make_plan(replace(changed, out=folder / name))
+        name: plan_of(replace(changed, out=folder / name))
         for name, changed in [(BASELINE, settings), *((change, changed_by(settings, change)) for change in changes)]
     }
-    specs = [evaluate.specification(triple) for triple in plans[BASELINE].triples]
+    specs = [specification(triple) for triple in plans[BASELINE].triples]
     pinned = {
         name: tuple(_pinned(triple, spec) for triple, spec in zip(plan.triples, specs, strict=True))
         for name, plan in plans.items()
@@ -89,11 +93,11 @@ def make_plan(settings: Settings, changes: Sequence[str]) -> Plan:
     return Plan(folder, pinned.pop(BASELINE), pinned, plans[BASELINE].missing)
 
 
-def _pinned(triple: evaluate.Triple, baseline: RunSpec) -> evaluate.Triple:
+def _pinned(triple: Triple, baseline: RunSpec) -> Triple:
     """With the baseline's batch size and threads unless it was given others or runs on another device. What suits a
     model by default may depend on its options, and then more than one thing would change."""
     settings = triple.settings
-    if evaluate.device_for(triple.model, settings.device) != baseline.device:
+    if device_for(triple.model, settings.device) != baseline.device:
         return triple
     batch_size, threads = settings.batch_size or baseline.encode_batch, settings.threads or baseline.threads
     return replace(triple, settings=replace(settings, batch_size=batch_size, threads=threads))
@@ -101,7 +105,7 @@ def _pinned(triple: evaluate.Triple, baseline: RunSpec) -> evaluate.Triple:
 
 def changed_by(settings: Settings, change: str) -> Settings:
     """The settings with one ``OWNER.KEY=VALUE`` more. Raises UsageError."""
-    given = options.parse_assignments([change], (*evaluate.SET_OWNERS, "run"))
+    given = options.parse_assignments([change], (*SET_OWNERS, "run"))
     if "/" in change or "\\" in change:
         raise UsageError(f"{change}: it cannot name a folder; run both by hand and use `sambench compare`")
     if not given["run"]:

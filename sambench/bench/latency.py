@@ -18,20 +18,21 @@ from typing import Any
 import cv2
 import numpy as np
 
-from sambench import evaluate
+from sambench import text
 from sambench.atomic_files import output_error, write_json
+from sambench.core.mask import Image
+from sambench.core.model import Model, Prediction, Prompts, View
 from sambench.demo import cache
+from sambench.engine.resources import device_for, processors
 from sambench.errors import DataError, UsageError
 from sambench.models import zoo
 from sambench.plugins import options
 from sambench.readers.images import read_image
-from sambench.reporting import text
 from sambench.reporting.console import aligned
 from sambench.reporting.latencies import FIGURES, Latency, Quantiles, Setting
 from sambench.reporting.tradeoffs import CLAIM_MS, HEADINGS, PLOTTED, shown
 from sambench.runs import provenance
 from sambench.runs.directory import now
-from sambench.types import Image, Model, Prediction, Prompts, View
 
 DEMO = "demo-01"
 """The scene of the demo that is shown where no image is given."""
@@ -80,12 +81,12 @@ def bench(
     """
     values = options.parse_assignments(assignments, ("model",))["model"]
     located = [zoo.locate(reference, values) for reference in references]
-    devices = [evaluate.device_for(one, device) for one in located]
+    devices = [device_for(one, device) for one in located]
     name, pixels = picture(image, size)
-    threads = threads or evaluate.processors()
+    threads = threads or processors()
     load = os.getloadavg()[0]
-    if load > evaluate.processors() / 2:
-        say(f"this machine has other work (load {load:.1f} on {evaluate.processors()} processors): expect longer times")
+    if load > processors() / 2:
+        say(f"this machine has other work (load {load:.1f} on {processors()} processors): expect longer times")
     found = []
     for one, where in zip(located, devices, strict=True):
         _set_threads(threads, one.uses_torch)

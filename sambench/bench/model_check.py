@@ -10,13 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from sambench import evaluate
 from sambench.clicks import Click, next_click
+from sambench.core.dataset import Instance, Sample
+from sambench.core.mask import Mask
+from sambench.core.model import CAPABILITIES, Prediction, Prompts, View
+from sambench.engine.resources import device_for
 from sambench.errors import SambenchError
 from sambench.metrics.iou import iou
 from sambench.models import zoo
+from sambench.planning.settings import SET_OWNERS
 from sambench.plugins import options, registry
-from sambench.types import CAPABILITIES, Instance, Mask, Prediction, Prompts, Sample, View
 
 IMAGES = 3
 
@@ -35,9 +38,9 @@ class Check:
 
 def check_model(reference: str, assignments: Sequence[str], device: str) -> list[Check]:
     """Loads the model and tries each capability that it claims on demo images. Raises UsageError if it cannot load."""
-    values = options.parse_assignments(assignments, evaluate.SET_OWNERS)
+    values = options.parse_assignments(assignments, SET_OWNERS)
     located = zoo.locate(reference, values["model"])
-    where = evaluate.device_for(located, device)
+    where = device_for(located, device)
     model = located.load(where, located.encode_batch(where))
     samples = _demo()
     checks = [Check("loads", True, f"{model.name}@{model.weights_digest[:8]} on {where}")]

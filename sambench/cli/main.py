@@ -18,8 +18,9 @@ from sambench.cli.interrupts import INTERRUPTED
 from sambench.errors import SambenchError, UsageError
 
 if TYPE_CHECKING:
-    from sambench.evaluate import Missing, Settings
     from sambench.outputs.gallery import Absent
+    from sambench.planning.find_datasets import Missing
+    from sambench.planning.settings import Settings
 
 SUBSETS = "paper|full|N|file:PATH"
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -186,6 +187,7 @@ def run(
     from sambench.cli.interrupts import stoppable
     from sambench.cli.progress import Reporter
     from sambench.engine.encoding_cache import EncodingsSpec, parse_size
+    from sambench.planning.plan import make_plan, out_of, part_of, specification
     from sambench.planning.sweep import variants
 
     kept = None
@@ -200,7 +202,7 @@ def run(
 
         ray_workers.connect(ray_address)
     plans = [
-        evaluate.make_plan(
+        make_plan(
             replace(
                 settings,
                 out=settings.out / variant.folder,
@@ -212,12 +214,10 @@ def run(
     triples = [triple for plan in plans for triple in plan.triples]
     if dry_run:
         for triple in triples:
-            spec = evaluate.specification(triple)
-            path, part = spec.directory(evaluate.out_of(triple.settings)), ""
+            spec = specification(triple)
+            path, part = spec.directory(out_of(triple.settings)), ""
             if settings.shard is not None:
-                part = (
-                    f" ({len(evaluate.part_of(triple.index, settings.shard, spec.encode_batch))} of them in this shard)"
-                )
+                part = f" ({len(part_of(triple.index, settings.shard, spec.encode_batch))} of them in this shard)"
             click.echo(f"{triple.title}: {len(triple.index)} images{part}, {triple.n_masks} masks -> {path}")
         _echo_missing(plans[0].missing)
         _echo_skipped(plans[0].skipped)
@@ -435,7 +435,7 @@ def gate(
     GITHUB_STEP_SUMMARY where that is set."""
     from sambench.analysis import gate as gating
     from sambench.atomic_files import output_error, write_atomic
-    from sambench.reporting import load_summaries
+    from sambench.runs.summaries import load_summaries
 
     model_check = gating.gate(load_summaries(runs), baseline, metrics=metrics, max_drop=max_drop)
     table = gating.markdown_table(model_check)
@@ -827,8 +827,8 @@ def _settings(
     data_root: Path | None = None,
     **rest: Any,
 ) -> Settings:
-    from sambench.evaluate import Settings
     from sambench.models import zoo
+    from sambench.planning.settings import Settings
     from sambench.plugins import registry
 
     given = {k: v for k, v in rest.items() if v is not None}
@@ -849,30 +849,32 @@ def _default_data_root() -> Path:
 
 def _choose_one(name: str, **arguments: Any) -> tuple[Any, str, Any, Path]:
     """Plugin, split, options and data root of one dataset, there or not."""
-    from sambench import evaluate
+    from sambench.planning.find_datasets import choose
+    from sambench.planning.settings import COLLECTIONS, SET_OWNERS
     from sambench.plugins import options, registry
 
     settings = _settings(tasks=(), datasets=(name,), models=(), **arguments)
     for folder in settings.plugin_folders:
         registry.add_folder(folder)
-    values = options.parse_assignments(settings.assignments, evaluate.SET_OWNERS)
+    values = options.parse_assignments(settings.assignments, SET_OWNERS)
     requests = registry.parse_datasets(settings.datasets)
-    if len(requests) != 1 or requests[0].name in evaluate.COLLECTIONS:
+    if len(requests) != 1 or requests[0].name in COLLECTIONS:
         raise UsageError(f"name one dataset, not {name!r}")
     plugin = registry.load("datasets", requests[0].name)
-    split, built = evaluate.choose(plugin, requests[0].arguments, settings, None, values["dataset"])
+    split, built = choose(plugin, requests[0].arguments, settings, None, values["dataset"])
     return plugin, split, built, settings.data_root
 
 
 def _find_one(name: str, **arguments: Any) -> Any:
-    from sambench import evaluate
+    from sambench.planning.find_datasets import find_datasets
+    from sambench.planning.settings import SET_OWNERS
     from sambench.plugins import options, registry
 
     settings = _settings(tasks=(), datasets=(name,), models=(), **arguments)
     for folder in settings.plugin_folders:
         registry.add_folder(folder)
-    values = options.parse_assignments(settings.assignments, evaluate.SET_OWNERS)
-    found, _ = evaluate.find_datasets(settings, None, values["dataset"])
+    values = options.parse_assignments(settings.assignments, SET_OWNERS)
+    found, _ = find_datasets(settings, None, values["dataset"])
     if len(found) != 1:
         raise UsageError(f"name one dataset, not {name!r}")
     return found[0]
@@ -894,14 +896,15 @@ def _write_galleries(runs: Sequence[Path], out: Path, number: int, **again: Any)
 
 
 def _echo_table(paths: Sequence[Path], baseline: str = "") -> None:
-    from sambench.reporting import console_table, load_summaries
+    from sambench.reporting import console_table
+    from sambench.runs.summaries import load_summaries
 
     click.echo(console_table(load_summaries(paths), baseline))
 
 
 def _echo_macro_means(asked: Sequence[str], paths: Sequence[Path]) -> None:
     from sambench.analysis.macro_means import macro_means
-    from sambench.reporting import load_summaries
+    from sambench.runs.summaries import load_summaries
 
     lines = macro_means(asked, load_summaries(paths))
     if lines:

@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sambench.core.dataset import Card
 from sambench.data import checks
 from sambench.errors import UsageError
 from sambench.models import zoo
 from sambench.plugins import options, registry
-from sambench.types import Card
 
 
 def tasks(plugin_folders: Sequence[Path]) -> list[dict[str, str]]:

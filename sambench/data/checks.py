@@ -10,11 +10,11 @@ from typing import Any, Literal
 
 import numpy as np
 
+from sambench.core.dataset import Card, Dataset, GroundTruth, IndexEntry, Split
 from sambench.data import download
 from sambench.errors import SambenchError
 from sambench.readers.files import candidates
 from sambench.readers.images import image_size
-from sambench.types import Card, Dataset, GroundTruth, IndexEntry, Split
 
 OK, WARN, FAIL = "ok", "warn", "fail"
 NEARLY = 0.02

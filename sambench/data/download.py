@@ -27,10 +27,10 @@ from typing import Any, BinaryIO, Literal, Protocol
 from urllib.parse import urlsplit
 
 from sambench.atomic_files import output_error, write_json
+from sambench.core.dataset import Archive, Card
 from sambench.data.unpack import DamagedError, can_unpack, unpack
 from sambench.errors import SambenchError, UsageError
 from sambench.readers.files import candidates
-from sambench.types import Archive, Card
 
 SCHEMA = 1
 ATTEMPTS = 5

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from sambench.atomic_files import write_atomic
+from sambench.core.dataset import Archive, Card, Semantics, Split
 from sambench.data import catalogue
 from sambench.errors import UsageError
 from sambench.plugins import options, registry
-from sambench.types import Archive, Card, Semantics, Split
 
 BEGIN, END = "<!-- table of datasets: written from the cards -->", "<!-- end of the table -->"
 GROUPS = {

@@ -12,8 +12,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from sambench.core.dataset import Dataset, Instance, Sample
+from sambench.core.mask import Mask
 from sambench.errors import DataError, UsageError
-from sambench.types import Dataset, Instance, Mask, Sample
 
 HEAT_CELLS = 32
 

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import sambench
+from sambench.core.dataset import Card, IndexEntry
+from sambench.core.digests import index_digest
 from sambench.data import subsets
 from sambench.errors import UsageError
-from sambench.runs.directory import index_digest
-from sambench.types import Card, IndexEntry
 
 FORMAT = "sambench-subset"
 SCHEMA = 1

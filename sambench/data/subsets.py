@@ -10,8 +10,8 @@ import hashlib
 import itertools
 from collections.abc import Sequence
 
+from sambench.core.dataset import IndexEntry
 from sambench.errors import UsageError
-from sambench.types import IndexEntry
 
 SAMPLED_ABOVE = 15_000
 """A dataset with more masks than this is subsampled (paper §D.1)."""

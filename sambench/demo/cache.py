@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from sambench import masks
+from sambench.core.dataset import GroundTruth
+from sambench.core.mask import Mask
 from sambench.demo import scenes
 from sambench.errors import UsageError
-from sambench.types import GroundTruth, Mask
 
 ANNOTATIONS = "annotations.json"
 CHECKSUMS = "SHA256SUMS"

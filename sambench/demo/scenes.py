@@ -20,9 +20,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from sambench.core.mask import Image
 from sambench.errors import DataError, UsageError
 from sambench.readers.images import read_image
-from sambench.types import Image
 
 VERSION = 1
 """Goes up with any change that changes a pixel."""

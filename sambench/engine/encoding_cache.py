@@ -37,8 +37,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from sambench.atomic_files import output_error
+from sambench.core.mask import Image
 from sambench.errors import UsageError
-from sambench.types import Image
 
 SMALLEST_LIMIT = 100 * 10**6
 """Bytes: a smaller cache would hold a few dozen encodings, and lose each before it is asked for again."""

@@ -9,16 +9,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Generator, Sequence
 
+from sambench.core.model import Model
 from sambench.engine.dispatch import dispatch
+from sambench.engine.inbox import Listed
 from sambench.engine.job import Batch, Done, Job, batches
 from sambench.engine.local_workers import Processes
 from sambench.engine.result_writer import Progress, Recorded, record
-from sambench.engine.worker import Listed, Worker
-from sambench.models import zoo
+from sambench.engine.worker import Worker
 from sambench.runs.directory import RunDirectory
-from sambench.types import Model
-
-__all__ = ["execute", "fitting_batch"]
 
 
 def execute(
@@ -54,16 +52,3 @@ def _here(job: Job, work: Sequence[Batch], stop: threading.Event, model: Model |
     """In this process."""
     if work:
         yield from Worker(job, model).stream(Listed(work), stop)
-
-
-def fitting_batch(model: zoo.Located, device: str) -> int:
-    """How many images fit on a GPU at once; see :func:`sambench.models.common.memory.fitting_batch`. Loads the
-    model."""
-    import torch
-
-    from sambench.models.common import memory
-
-    size = memory.fitting_batch(model.load(device, 1), device)
-    # Workers in processes of their own want what this one needs no more.
-    memory.free(torch.device(device))
-    return size

@@ -18,11 +18,11 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
+from sambench.core.task import Later, Measured
 from sambench.engine.encoding_cache import EncodingsSpec
 from sambench.errors import SambenchError
 from sambench.models import zoo
 from sambench.runs.directory import Failure, Outcome, check_file_name
-from sambench.types import Later, Measured
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
-from sambench.types import DecodesTogether, Prediction, Prompts, View
+from sambench.core.model import DecodesTogether, Prediction, Prompts, View
 
 LINGER = 2.0
 """Seconds that an interrupt waits for the calls to come to their next question, at which they end."""

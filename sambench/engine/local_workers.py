@@ -15,7 +15,7 @@ from typing import Any
 
 from sambench.engine.dispatch import News
 from sambench.engine.job import Batch, Job, failure_of
-from sambench.engine.worker import Desk, Taken
+from sambench.engine.worker_thread import Desk, Taken
 from sambench.errors import SambenchError
 
 _END_SECONDS = 5.0

@@ -29,7 +29,7 @@ from sambench.runs import provenance
 if TYPE_CHECKING:
     from sambench.engine.dispatch import News
     from sambench.engine.job import Batch, Job
-    from sambench.engine.worker import Desk, Taken
+    from sambench.engine.worker_thread import Desk, Taken
 
 OBJECT_STORE = 256 * 2**20
 """Bytes of a cluster made here for what is on its way: records, and the few files that tasks keep."""
@@ -237,7 +237,7 @@ class _Hired:
 
 
 class Seat:
-    """What an actor is: a :class:`sambench.engine.worker.Desk` on a node of the cluster.
+    """What an actor is: a :class:`sambench.engine.worker_thread.Desk` on a node of the cluster.
 
     ``folder``: the working directory of who hired it, in which relative paths mean the same. ``environment``: of that
     process too, see ``_MIRRORED``.
@@ -273,7 +273,7 @@ class Seat:
                     f"{path} {what} on node {node}: data, weights and plugins have to lie on a file system that all "
                     "nodes share"
                 )
-        from sambench.engine.worker import Desk
+        from sambench.engine.worker_thread import Desk
 
         self._desk = Desk(pickle.loads(job))
         return node

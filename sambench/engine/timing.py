@@ -9,9 +9,10 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from sambench.core.mask import Mask
+from sambench.core.model import DecodesTogether, Prediction, Prompts, View
 from sambench.models.common.coded_masks import CodedMasks, CodedPrediction, MaskFilter
 from sambench.models.common.logit_windows import LogitWindow, SoftPrediction
-from sambench.types import DecodesTogether, Mask, Prediction, Prompts, View
 
 Item = TypeVar("Item")
 

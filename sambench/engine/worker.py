@@ -1,57 +1,41 @@
 """One model, one dataset, and the way of a batch through them: read ahead, encode once for all tasks, measure, finish.
 
-Reading runs ahead of the model on threads, and what a task leaves for later (:data:`sambench.types.Later`) runs behind
-it; results leave in the order of the batches all the same.
+Reading runs ahead of the model on threads, and what a task leaves for later (:data:`sambench.core.task.Later`) runs
+behind it; results leave in the order of the batches all the same.
 """
 
 from __future__ import annotations
 
-import os
-import queue
 import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotYet
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
+from sambench.core.dataset import Dataset, Sample
+from sambench.core.model import DecodesTogether, Model, PreparesImages, View
+from sambench.core.task import Context, Later, Measured, TakesInputs, Task
 from sambench.engine import joint_decoding
-from sambench.engine.encoding_cache import EncodingCache, key_of, rounded
-from sambench.engine.job import Batch, Done, Job, Result, Span, failure_of
+from sambench.engine.deferred import Behind
+from sambench.engine.encodings import Encodings, _say
+from sambench.engine.inbox import AHEAD, Inbox
+from sambench.engine.job import Batch, Done, Job, Result, failure_of
+from sambench.engine.spans import Trace
 from sambench.engine.timing import TimedDecoding, TimedView
-from sambench.errors import UsageError
-from sambench.models import zoo
+from sambench.models.requirements import require
 from sambench.plugins import options, registry
 from sambench.runs.directory import Failure, Outcome
-from sambench.types import (
-    Context,
-    Dataset,
-    DecodesTogether,
-    KeepsEncodings,
-    Later,
-    Measured,
-    Model,
-    PreparesImages,
-    Sample,
-    TakesInputs,
-    Task,
-    View,
-)
 
-AHEAD = 2
-"""Batches that are read before the model needs them."""
-BEHIND = 2
-"""Samples for each evaluating thread that may wait for it, besides the one in its hands: bounds what they hold."""
 STALLED_SECONDS = 60.0
 """After so long a sample that is still being read is said to be: its file system may have gone."""
 BLACK = np.zeros((1, 1, 3), np.uint8)
@@ -72,25 +56,6 @@ class _Slot:
 
 Loaded = list[_Slot | Failure | None]
 """By slot; None where nothing is to do."""
-
-
-class Inbox(Protocol):
-    """Where a worker's batches come from."""
-
-    def next(self, *, wait: bool) -> Batch | None:
-        """The next batch, None if there is none at the moment. Raises EOFError if there will be none."""
-
-
-class Listed:
-    """An inbox that holds all there is."""
-
-    def __init__(self, batches: Iterable[Batch]) -> None:
-        self._batches = iter(batches)
-
-    def next(self, *, wait: bool) -> Batch:
-        for batch in self._batches:
-            return batch
-        raise EOFError
 
 
 class Worker:
@@ -382,284 +347,10 @@ class Worker:
         return self.encodings.keep("", sample.image, view)
 
 
-class Encodings:
-    """The encodings of one job's images between runs, where they are kept, and rounded, where they are to be.
-
-    Nothing of it does anything for a model that has none (:class:`sambench.types.KeepsEncodings`).
-    """
-
-    def __init__(self, job: Job, model: Model) -> None:
-        self._model = model if isinstance(model, KeepsEncodings) else None
-        self._rounds = job.rounding != "float32" and self._model is not None
-        self._rounding = job.rounding
-        self._cache: EncodingCache | None = None
-        self._slots = job.encode_batch > 1 and not model.batch_invariant
-        self._writer: ThreadPoolExecutor | None = None
-        self._writing: deque[Future[None]] = deque()
-        if job.encodings is None:
-            return
-        if self._model is None:
-            _say(f"{job.model.name} has no encodings that could be kept: every image is encoded")
-            return
-        self._cache = EncodingCache(job.encodings, _say)
-        self._writer = ThreadPoolExecutor(1, thread_name_prefix="keep")
-        self._parts = (
-            model.weights_digest,
-            self._model.encoding_key,
-            job.rounding,
-            # What else can change the last bit of an encoding.
-            job.device.partition(":")[0],
-            str(job.threads),
-            str(job.encode_batch),
-            _arithmetic(job.device),
-        )
-
-    def find(self, image: NDArray[np.uint8], place: int) -> tuple[str, Mapping[str, NDArray[Any]] | None]:
-        """What an image's encoding is called, and the encoding if it is there. Safe on any thread."""
-        if self._cache is None:
-            return "", None
-        key = key_of(image, *self._parts, str(place) if self._slots else "")
-        return key, self._cache.get(key)
-
-    def restored(self, image: NDArray[np.uint8], encoding: Mapping[str, NDArray[Any]]) -> View:
-        assert self._model is not None
-        return self._model.view_of(image, encoding)
-
-    def keep(self, key: str, image: NDArray[np.uint8], view: View) -> View:
-        """Puts an encoding down under its name, on a thread; an empty name: does not. Answers the view to use."""
-        cache, writer = self._cache, self._writer
-        if self._model is None or not (self._rounds or (key and cache)):
-            return view
-        encoding = self._model.encoding(view)
-        if key and cache is not None and writer is not None:
-            while len(self._writing) >= AHEAD * 4 or (self._writing and self._writing[0].done()):
-                self._writing.popleft().result()
-            self._writing.append(writer.submit(cache.put, key, encoding))
-        return self._model.view_of(image, rounded(encoding, self._rounding)) if self._rounds else view
-
-    def close(self) -> None:
-        """Waits until all is put down."""
-        while self._writing:
-            self._writing.popleft().result()
-
-
-class Behind:
-    """What is measured later than the model needs it: on threads, while the model goes on, but not far.
-
-    Holds batches in the order in which they came, with everything that is still to be done for them.
-    """
-
-    def __init__(self, schemas: Sequence[pa.Schema], threads: int, trace: Trace | None = None) -> None:
-        self._schemas, self._threads = schemas, threads
-        self._trace = trace or Trace(False)
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="evaluate")
-        self._waiting: deque[tuple[Done, list[tuple[Result, Future[Result]]]]] = deque()
-
-    def __len__(self) -> int:
-        return len(self._waiting)
-
-    def add(self, done: Done) -> None:
-        futures = []
-        for result, schema in zip(done.results, self._schemas, strict=True):
-            futures += [(result, self._pool.submit(self._evaluate, id, later, schema)) for id, later in result.later]
-        self._waiting.append((done, futures))
-
-    @property
-    def ready(self) -> bool:
-        """Whether everything is done for the oldest."""
-        return not self._unfinished([self._waiting[0]])
-
-    @property
-    def full(self) -> bool:
-        """Whether the model should wait."""
-        return self._unfinished(self._waiting) > (1 + BEHIND) * self._threads
-
-    @staticmethod
-    def _unfinished(waiting: Iterable[tuple[Done, Sequence[tuple[Result, Future[Result]]]]]) -> int:
-        return sum(not future.done() for _, futures in waiting for _, future in futures)
-
-    def pop(self) -> Done:
-        """The oldest, once everything is done for it."""
-        done, futures = self._waiting.popleft()
-        for result, future in futures:
-            began = time.perf_counter()
-            part = future.result()
-            result.spend("wait", time.perf_counter() - began)
-            result.merge(part)
-        for result in done.results:
-            result.later.clear()
-        return done
-
-    def close(self) -> None:
-        """Gives up what is not begun, and waits for what is."""
-        for _, futures in self._waiting:
-            for _, future in futures:
-                future.cancel()
-        self._waiting.clear()
-        self._pool.shutdown()
-
-    def _evaluate(self, id: str, later: Later, schema: pa.Schema) -> Result:
-        result = Result()
-        with self._trace.span("metric", None, id) as span:
-            result.add(id, later, schema)
-        result.spend("metric_behind", span.seconds)
-        return result
-
-
-def finished(results: Iterable[Done], schemas: Sequence[pa.Schema], threads: int) -> Generator[Done, None, None]:
-    """Results with everything done that was left for later, on so many threads, in the order in which they came.
-
-    The next result is asked for while earlier ones are still in work, as long as few samples are.
-    """
-    behind = Behind(schemas, threads)
-    try:
-        for done in results:
-            behind.add(done)
-            while len(behind) and (behind.full or behind.ready):
-                yield behind.pop()
-        while len(behind):
-            yield behind.pop()
-    finally:
-        behind.close()
-
-
-@dataclass
-class Clocked:
-    """``seconds``: how long something took, once it is over."""
-
-    seconds: float = 0.0
-
-
-class Trace:
-    """Notes when what was done, if it is to (``wanted``), and always how long it took. Safe on any thread."""
-
-    def __init__(self, wanted: bool) -> None:
-        self._wanted = wanted
-        self._spans: deque[Span] = deque()
-
-    @contextmanager
-    def span(self, stage: str, batch: Batch | None, about: str = "") -> Iterator[Clocked]:
-        clocked = Clocked()
-        epoch, began = time.time_ns(), time.perf_counter_ns()
-        try:
-            yield clocked
-        finally:
-            took = time.perf_counter_ns() - began
-            clocked.seconds = took / 1e9
-            if self._wanted:
-                where = (f"{os.uname().nodename} {os.getpid()}", threading.current_thread().name)
-                name = about or (f"batch {batch.number}" if batch else "")
-                self._spans.append(Span(stage, epoch // 1000, took // 1000, where, name))
-
-    def collect(self) -> list[Span]:
-        """What was noted since the last time."""
-        return [self._spans.popleft() for _ in range(len(self._spans))]
-
-
-@dataclass(frozen=True)
-class Taken:
-    """``done``: what was finished since the last time. ``taken``: how many batches were begun to be read in all.
-    ``ended``: nothing more will come."""
-
-    done: list[Done]
-    taken: int
-    ended: bool
-
-
-class Desk:
-    """A worker on a thread of its own, with an inbox and an outbox. The job is loaded there, not by this call."""
-
-    def __init__(self, job: Job) -> None:
-        self._job = job
-        self._inbox: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
-        self._stop = threading.Event()
-        self._news = threading.Condition()
-        self._done: list[Done] = []
-        self._taken = self._told = 0
-        self._ended = False
-        self._error: Exception | None = None
-        threading.Thread(target=self._work, name="worker", daemon=True).start()
-
-    def give(self, batches: Sequence[Batch]) -> None:
-        for batch in batches:
-            self._inbox.put(batch)
-
-    def halt(self) -> None:
-        """Finish the batch in work, begin no other."""
-        self._stop.set()
-        self._inbox.put(None)
-
-    def take(self, seconds: float) -> Taken:
-        """Waits for news, at most so long. Raises what ended the worker before its time."""
-        with self._news:
-            self._news.wait_for(lambda: self._done or self._taken > self._told or self._ended, seconds)
-            done, self._done, self._told = self._done, [], self._taken
-            if self._error is not None and not done:
-                raise self._error
-            return Taken(done, self._taken, self._ended and self._error is None)
-
-    def next(self, *, wait: bool) -> Batch | None:
-        """As :class:`Inbox` says, for the worker's thread."""
-        try:
-            batch = self._inbox.get(block=wait)
-        except queue.Empty:
-            return None
-        if batch is None:
-            self._inbox.put(None)  # whoever asks again is told again
-            raise EOFError
-        with self._news:
-            self._taken += 1
-            self._news.notify_all()
-        return batch
-
-    def _work(self) -> None:
-        try:
-            for done in Worker(self._job).stream(self, self._stop):
-                with self._news:
-                    self._done.append(done)
-                    self._news.notify_all()
-        except Exception as error:
-            self._error = error
-        finally:
-            with self._news:
-                self._ended = True
-                self._news.notify_all()
-
-
-def lacking(task: Task, capabilities: frozenset[str]) -> list[str]:
-    """What a task needs of a model and these are not; ``edges or points`` where one is enough."""
-    return [one.replace("|", " or ") for one in sorted(task.requires) if not capabilities & set(one.split("|"))]
-
-
-def require(task: Task, model: Model) -> None:
-    """Raises UsageError if the model cannot do the task."""
-    if needs := lacking(task, model.capabilities):
-        able = [name for name, card in zoo.ZOO.items() if not lacking(task, frozenset(card.capabilities))]
-        raise UsageError(
-            f"task {task.name} needs a model with the capability {' and '.join(needs)}; {model.name} has: "
-            f"{', '.join(sorted(model.capabilities)) or 'none'}; those that can: {', '.join(able) or 'none of the zoo'}"
-        )
-
-
 def _answer(answer: Measured | Later | Exception) -> Measured | Later:
     if isinstance(answer, Exception):
         raise answer
     return answer
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
-def _arithmetic(device: str) -> str:
-    """What the last bits of a sum depend on besides what is added up."""
-    if "torch" not in sys.modules:
-        return ""
-    import torch
-
-    if device != "cpu":
-        return f"{torch.__version__} {torch.cuda.get_device_name(device)}"
-    return f"{torch.__version__} {torch.backends.cpu.get_cpu_capability()}"
 
 
 def _limit_threads(job: Job) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sambench.types import Mask
+from sambench.core.mask import Mask
 
 
 def counts(a: Mask, b: Mask, void: Mask | None = None) -> tuple[int, int]:

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from sambench.core.task import Metric
 from sambench.metrics.stats import RESAMPLES, metric_of, metrics_by
-from sambench.types import Metric
 
 THRESHOLDS = (0.5, 0.7, 0.9)
 

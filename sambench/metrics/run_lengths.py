@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sambench import masks
-from sambench.types import Mask
+from sambench.core.mask import Mask
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sambench.types import Metric
+from sambench.core.task import Metric
 
 Values = Sequence[float] | NDArray[np.floating[Any]]
 """``(n,)`` finite numbers; for IoU fractions of 1."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from sambench.types import Model
+from sambench.core.model import Model
 
 GPU_IMAGES = 8
 """Images that a GPU encodes at once where nobody has said or measured how many fit."""
@@ -21,12 +21,13 @@ class ModelCard:
 
     ``parameters``: how many, None where nobody has counted. ``weights``: how to get them, one step a line. ``hub``: the
     Hugging Face id that they are fetched from when no file is given. ``licence``: of the weights. ``capabilities``: the
-    prompts it takes, of :data:`sambench.types.CAPABILITIES`. ``trained_on``: names of the datasets that the released
-    weights have seen (empty: nothing was trained, None: nobody has said); whether a given file *is* the released one
-    is the adapter's to say. ``memory``: of one image of 1024 px, and how that is known. ``ran_released_weights``:
-    this project has run it with the authors' weights. ``uses_torch``: it runs where ``--device`` says; otherwise on
-    the CPU, alone on one thread. ``extra``: the optional extra of sambench that it needs. ``adapter``: the module that
-    knows it, see :class:`Adapter`; ``options``: the name of the options class there.
+    prompts it takes, of :data:`sambench.core.model.CAPABILITIES`. ``trained_on``: names of the datasets that the
+    released weights have seen (empty: nothing was trained, None: nobody has said); whether a given file *is* the
+    released one is the adapter's to say. ``memory``: of one image of 1024 px, and how that is known.
+    ``ran_released_weights``: this project has run it with the authors' weights. ``uses_torch``: it runs where
+    ``--device`` says; otherwise on the CPU, alone on one thread. ``extra``: the optional extra of sambench that it
+    needs. ``adapter``: the module that knows it, see :class:`Adapter`; ``options``: the name of the options class
+    there.
     """
 
     name: str
@@ -50,7 +51,7 @@ class ModelCard:
 
 @dataclass(frozen=True)
 class Found:
-    """Weights that were found but not loaded; the words are those of :class:`sambench.types.Model`.
+    """Weights that were found but not loaded; the words are those of :class:`sambench.core.model.Model`.
     ``path``: the file or folder, empty where there is none."""
 
     name: str

@@ -16,13 +16,13 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, cast
 
+from sambench.core.model import Model
 from sambench.errors import UsageError
 from sambench.models import families
 from sambench.models.cards import GPU_IMAGES, Adapter, Found, ModelCard
 from sambench.models.common.wrapper import PredictorModel
 from sambench.plugins import options
 from sambench.plugins.registry import load_object, source_digest
-from sambench.types import Model
 
 
 def _cards() -> dict[str, ModelCard]:
@@ -43,8 +43,8 @@ DEFAULT = "region_tree"
 @dataclass(frozen=True)
 class Located:
     """A model found but not loaded. ``name``: for directories and tables. ``options``: complete, of the adapter's
-    options class. ``trained_on``: as in :class:`sambench.types.Model`. ``adapter``: the module that loads it, empty for
-    a model of the user's own. ``capabilities``: None where only the loaded model knows them."""
+    options class. ``trained_on``: as in :class:`sambench.core.model.Model`. ``adapter``: the module that loads it,
+    empty for a model of the user's own. ``capabilities``: None where only the loaded model knows them."""
 
     reference: str
     name: str

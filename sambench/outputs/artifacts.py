@@ -6,14 +6,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
+from sambench.core.task import Context, Predictions, Task
+from sambench.engine.inbox import Listed
 from sambench.engine.job import TaskJob, batches
-from sambench.engine.worker import Listed, Worker
+from sambench.engine.worker import Worker
 from sambench.errors import DataError, UsageError
 from sambench.models import zoo
 from sambench.outputs.replay import job_of, manifest_of, model_of, open_dataset
 from sambench.plugins import options, registry
 from sambench.runs.directory import RunSpec, read_json
-from sambench.types import Context, Predictions, Task
 
 _SAVE = "save_"
 """How the options of tasks begin that have something kept."""

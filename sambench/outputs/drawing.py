@@ -18,7 +18,7 @@ from PIL import Image as Pillow
 from PIL import ImageDraw, ImageFont
 
 from sambench.clicks import Click
-from sambench.types import Image, Mask
+from sambench.core.mask import Image, Mask
 
 PANEL_WIDTH, PANEL_HEIGHT = 328, 440
 """Pixels that a panel has at most; three with their gaps are 1000 wide."""

@@ -23,14 +23,15 @@ from PIL import Image as Pillow
 
 from sambench import masks
 from sambench.atomic_files import output_error, write_atomic, write_json
+from sambench.core.mask import Mask
 from sambench.errors import UsageError
 from sambench.outputs import replay
 from sambench.outputs.artifacts import kept_files
 from sambench.plugins import registry
-from sambench.reporting import RunSummary, load_summaries, text
+from sambench.reporting import formatting
 from sambench.reporting.data import csv_text
 from sambench.runs.directory import read_json, read_records
-from sambench.types import Mask
+from sambench.runs.summaries import RunSummary, load_summaries
 
 NO_CLASS = "object"
 """What an object without a class is called where a name is needed."""
@@ -261,7 +262,7 @@ def _card(source: Source) -> str:
         "sambench": run.sambench_version,
     }
     values = {
-        name: f"{text.number(metric.value, metric.unit)} {text.UNITS.get(metric.unit, metric.unit)}"
+        name: f"{formatting.number(metric.value, metric.unit)} {formatting.UNITS.get(metric.unit, metric.unit)}"
         for name, metric in run.metrics.items()
     }
     parts = [
@@ -272,11 +273,12 @@ def _card(source: Source) -> str:
         "tags:",
         "- sambench",
         "---",
-        f"# Records of {text.markdown(run.task)} on {text.markdown(run.dataset)} by {text.markdown(run.name)}",
+        f"# Records of {formatting.markdown(run.task)} on {formatting.markdown(run.dataset)} by "
+        f"{formatting.markdown(run.name)}",
         "",
-        *(f"- {key}: {text.markdown(value)}" for key, value in facts.items()),
+        *(f"- {key}: {formatting.markdown(value)}" for key, value in facts.items()),
         "",
-        *(f"- {text.markdown(key)}: {text.markdown(value)}" for key, value in values.items()),
+        *(f"- {formatting.markdown(key)}: {formatting.markdown(value)}" for key, value in values.items()),
         "",
     ]
     return "\n".join(parts)

@@ -22,20 +22,23 @@ from typing import Any
 import numpy as np
 from PIL import Image as Pillow
 
-from sambench import masks
+from sambench import masks, text
 from sambench.atomic_files import output_error, write_atomic, write_json
 from sambench.clicks import Click
+from sambench.core.dataset import Sample
+from sambench.core.mask import Mask
+from sambench.core.task import Cases
 from sambench.errors import DataError, UsageError
 from sambench.metrics.iou import iou
 from sambench.outputs import drawing, replay
 from sambench.outputs.artifacts import kept_files
 from sambench.plugins import registry
 from sambench.protocols.phrases import Asking
-from sambench.reporting import RunSummary, load_summaries, text
+from sambench.reporting import formatting
 from sambench.reporting.site import site_links
 from sambench.runs.cases import read_cases, unit_of
 from sambench.runs.directory import RunError, read_json
-from sambench.types import Cases, Mask, Sample
+from sambench.runs.summaries import RunSummary, load_summaries
 
 KINDS = ("worst", "median", "best", "random")
 
@@ -158,7 +161,7 @@ def _write(
     keys: dict[int, _Key] = {}
     for one in chosen:
         value = float(cases.values[metric][one.row])
-        clicks = text.clicks_of(metric) or (int(value) if unit == "clicks" else 1)
+        clicks = formatting.clicks_of(metric) or (int(value) if unit == "clicks" else 1)
         keys[one.row] = (str(cases.images[one.row]), str(cases.names[one.row]), clicks)
     drawn = dict(_draw(run, sorted(set(keys.values())), data_root, models))
     entries: list[dict[str, Any]] = []
@@ -276,7 +279,11 @@ def _clicks(clicks: Sequence[Click]) -> str:
 
 def _amount(value: float, unit: str = "fraction") -> str:
     # Of one case; the decimals of clicks are for means.
-    return f"{value:.0f} clicks" if unit == "clicks" else f"{text.number(value, unit)} {text.UNITS.get(unit, unit)}"
+    return (
+        f"{value:.0f} clicks"
+        if unit == "clicks"
+        else f"{formatting.number(value, unit)} {formatting.UNITS.get(unit, unit)}"
+    )
 
 
 def _file(key: _Key) -> str:

@@ -25,9 +25,14 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 
-from sambench import evaluate, masks
+from sambench import masks
 from sambench.clicks import Click
+from sambench.core.dataset import Dataset, Instance, Sample
+from sambench.core.mask import Mask
+from sambench.core.model import View
+from sambench.core.task import Predictions, Task
 from sambench.engine.job import Job, TaskJob
+from sambench.engine.resources import device_for, processors
 from sambench.engine.worker import Worker
 from sambench.errors import DataError, UsageError
 from sambench.metrics.iou import iou
@@ -35,7 +40,6 @@ from sambench.models import zoo
 from sambench.plugins import options, registry
 from sambench.protocols.click_loop import GROUP, Policy, click_through, countable
 from sambench.runs.directory import RunError, RunSpec, read_json, read_records
-from sambench.types import Dataset, Instance, Mask, Predictions, Sample, Task, View
 
 TRUTH = "truth"
 """What a task's option ``boxes`` says where the annotated boxes are the prompts."""
@@ -336,12 +340,12 @@ def job_of(spec: RunSpec, task: TaskJob, root: Path, model: zoo.Located) -> Job:
         root=root,
         split=spec.split,
         model=model,
-        device=evaluate.device_for(model, "cpu" if spec.device == "cpu" else "auto"),
+        device=device_for(model, "cpu" if spec.device == "cpu" else "auto"),
         threads=spec.threads,
         encode_batch=spec.encode_batch,
         seed=spec.seed,
         label=spec.dataset,
-        helpers=evaluate.processors(),
+        helpers=processors(),
         rounding=spec.encodings,
     )
 

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sambench import text
 from sambench.atomic_files import OutputError
 from sambench.errors import UsageError
-from sambench.reporting import RunSummary, load_summaries, text
 from sambench.runs.directory import read_json
+from sambench.runs.summaries import RunSummary, load_summaries
 
 PROJECT = "sambench"
 

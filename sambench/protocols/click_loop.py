@@ -19,8 +19,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from sambench.clicks import Click, next_click, random_first_click
+from sambench.core.dataset import Instance, Sample
+from sambench.core.mask import Mask
+from sambench.core.model import Prompts, View
+from sambench.core.task import Context
 from sambench.metrics import iou as metric
-from sambench.types import Context, Instance, Mask, Prompts, Sample, View
 
 GROUP = 64
 """Instances of one image that go through the clicks together: bounds the memory that their masks take."""

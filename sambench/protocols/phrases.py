@@ -14,11 +14,10 @@ from typing import Literal
 
 import numpy as np
 
+from sambench.core.dataset import EXPRESSIONS, Dataset, Instance, Sample
+from sambench.core.mask import Mask
 from sambench.metrics.iou import area_outside
-from sambench.types import Dataset, Instance, Mask, Sample
-
-EXPRESSIONS = "expressions"
-"""The attribute of an instance with the texts that refer to it and to nothing else in the image."""
+from sambench.text import spaced
 
 Kind = Literal["class", "expression", "absent"]
 
@@ -168,11 +167,6 @@ def negatives(sample: Sample, absent: Sequence[Known], n: int, seed: int, datase
         Query(f"absent: {one.phrase}", "absent", one.phrase, one.name, (), nothing, None, Annotated(()))
         for one in sorted(absent, key=draw)[:n]
     ]
-
-
-def spaced(text: str) -> str:
-    """The text with single spaces, and none around it."""
-    return " ".join(text.split())
 
 
 def union(parts: Sequence[Mask], size: tuple[int, int]) -> Mask:

@@ -13,11 +13,11 @@ from typing import Any
 
 import orjson
 
+from sambench.core.mask import Mask
 from sambench.errors import DataError
 from sambench.readers.images import read_codes
 from sambench.readers.json.file import read_json
 from sambench.readers.label_maps import masks_by_value
-from sambench.types import Mask
 
 BACKGROUND, HIDDEN, VISIBLE = 0, 128, 255
 """What an instance's own PNG holds: elsewhere, its occluded pixels, its visible ones."""

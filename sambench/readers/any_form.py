@@ -16,6 +16,8 @@ from typing import Literal, Protocol
 
 import numpy as np
 
+from sambench.core.dataset import GroundTruth, Instance
+from sambench.core.mask import Mask
 from sambench.errors import DataError, UsageError
 from sambench.readers import labelme_json, via_json
 from sambench.readers.coco_json import CocoReader
@@ -25,7 +27,6 @@ from sambench.readers.label_files import count_in_files
 from sambench.readers.label_maps import Labels, components, masks_by_value, values_of
 from sambench.readers.listing import count_masks
 from sambench.readers.trees import files_below
-from sambench.types import GroundTruth, Instance, Mask
 
 Form = Literal["auto", "coco", "labelme", "via", "labels"]
 """``auto``: the only one of them that is there."""

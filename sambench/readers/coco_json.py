@@ -19,6 +19,8 @@ from typing import Any, Protocol, get_args
 import numpy as np
 
 from sambench import masks
+from sambench.core.dataset import GroundTruth, IndexEntry, Instance, Sample
+from sambench.core.mask import Image, Mask
 from sambench.errors import DataError, UsageError
 from sambench.readers.files import candidates, list_folder, nfc
 from sambench.readers.images import MAX_PIXELS, read_image
@@ -26,7 +28,6 @@ from sambench.readers.index_cache import Arrays, cached
 from sambench.readers.json.spans import JsonFile, open_json, within
 from sambench.readers.listing import MissingImages
 from sambench.readers.segmentations import Fill, segmentation_mask
-from sambench.types import GroundTruth, Image, IndexEntry, Instance, Mask, Sample
 
 FindImage = Callable[[Mapping[str, Any]], Path]
 """From an entry of ``images`` to the file that should hold it."""

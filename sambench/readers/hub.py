@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any, Literal, cast
 from urllib.parse import unquote
 
+from sambench.core.dataset import GroundTruth, IndexEntry, Instance, Sample
 from sambench.errors import DataError, UsageError
 from sambench.plugins import options
 from sambench.readers.images import ImageFile, InMemory, image_size, read_image
 from sambench.readers.listing import count_masks
 from sambench.readers.mask_png import NO_VOID, label_values, read_binary_masks, read_label_map
 from sambench.readers.segmentations import segmentation_mask
-from sambench.types import GroundTruth, IndexEntry, Instance, Sample
 
 MaskKind = Literal["label map", "binary masks", "objects"]
 

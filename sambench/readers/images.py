@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 from PIL import UnidentifiedImageError
 
+from sambench.core.mask import Image
 from sambench.errors import DataError
 from sambench.readers.contents import LFS_POINTER, what_is_lacking
-from sambench.types import Image
 
 MAX_PIXELS = 2 * 89_478_485
 """Larger images are refused by their header, before anything is decoded. It is what Pillow refuses when nobody has

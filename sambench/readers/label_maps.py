@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from sambench.types import Mask
+from sambench.core.mask import Mask
 
 Labels = NDArray[Any]
 """``(H, W)`` of any integer type or bool: background, instance or class numbers."""

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sambench.core.dataset import GroundTruth, Instance
 from sambench.errors import DataError, UsageError
 from sambench.readers.json.spans import open_json
 from sambench.readers.layers import union
 from sambench.readers.polygons import outline_mask, ring
-from sambench.types import GroundTruth, Instance
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from sambench.types import Mask
+from sambench.core.mask import Mask
 
 
 def union(masks: Iterable[Mask], size: tuple[int, int]) -> Mask:

@@ -8,8 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
+from sambench.core.dataset import IndexEntry
 from sambench.errors import DataError, UsageError
-from sambench.types import IndexEntry
 
 MissingImages = Literal["error", "exclude"]
 """What to do about images that are annotated but not on disk: stop with their number, or leave them out and count."""

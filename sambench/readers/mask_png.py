@@ -6,11 +6,12 @@ from collections.abc import Collection, Iterable, Mapping
 
 import numpy as np
 
+from sambench.core.dataset import GroundTruth, Instance
+from sambench.core.mask import Mask
 from sambench.errors import DataError
 from sambench.readers.images import ImageFile, has_colours, read_codes, read_labels
 from sambench.readers.label_maps import components, masks_by_value, values_of
 from sambench.readers.layers import union
-from sambench.types import GroundTruth, Instance, Mask
 
 NO_VOID = -1
 

@@ -17,11 +17,11 @@ from typing import Any
 import cv2
 import numpy as np
 
+from sambench.core.mask import Mask
 from sambench.errors import DataError, UsageError
 from sambench.readers.files import list_folder
 from sambench.readers.images import read_labels
 from sambench.readers.json.file import read_json
-from sambench.types import Mask
 
 PERSON = "/m/01g317"
 CLOTHING = "/m/09j2d"

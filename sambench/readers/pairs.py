@@ -16,10 +16,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from sambench.core.dataset import GroundTruth, IndexEntry, Instance, Sample
+from sambench.core.mask import Mask
 from sambench.errors import DataError, UsageError
 from sambench.readers.files import candidates, files_by_stem, nfc
 from sambench.readers.images import SUFFIXES, has_colours, image_size, read_codes, read_image, read_labels
-from sambench.types import GroundTruth, IndexEntry, Instance, Mask, Sample
 
 IGNORED = 128
 """The grey value of pixels that count for nothing; values above are the object."""

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sambench import masks
-from sambench.types import Mask
+from sambench.core.mask import Mask
 
 Ring = NDArray[np.float64]
 """``(P, 2)`` vertices xy in pixels of the image, closed from the last to the first."""

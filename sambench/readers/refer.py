@@ -20,14 +20,13 @@ from typing import Any, ClassVar, Literal, NoReturn
 
 import numpy as np
 
+from sambench.core.dataset import EXPRESSIONS, Card, GroundTruth, Sample
 from sambench.errors import DataError, UsageError
-from sambench.protocols.phrases import EXPRESSIONS
 from sambench.readers.coco_json import CocoReader, images_in
 from sambench.readers.contents import LFS_POINTER, what_is_lacking
 from sambench.readers.files import candidates, nfc
 from sambench.readers.index_cache import Arrays, cached
 from sambench.readers.listing import ListedDataset, Listing, MissingImages, list_images
-from sambench.types import Card, GroundTruth, Sample
 
 IMAGES = "train2014"
 
@@ -147,7 +146,7 @@ class ReferDataset(ListedDataset):
     """The part of a dataset plugin that the layout answers. Splits are named ``PARTITION_SPLIT`` (``unc_testA``).
 
     The truth of an image is all that is annotated in it; the objects that the split refers to carry their texts as
-    attribute :data:`~sambench.protocols.phrases.EXPRESSIONS`. The index counts these, and holds the images that have
+    attribute :data:`~sambench.core.dataset.EXPRESSIONS`. The index counts these, and holds the images that have
     one.
     """
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from sambench import masks
+from sambench.core.mask import Mask
 from sambench.readers.polygons import require_near, ring
-from sambench.types import Mask
 
 Fill = Callable[[Sequence[Sequence[float]], tuple[int, int]], Mask]
 """From polygons ``[x1, y1, x2, y2, ...]`` and the ``(H, W)`` of their image to a mask."""

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sambench.types import Image
+from sambench.core.mask import Image
 
 _GAMMA = 1 / 2.2
 _BRIGHT = 0.8

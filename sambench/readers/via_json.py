@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from sambench.core.dataset import GroundTruth, Instance
 from sambench.errors import DataError, UsageError
 from sambench.readers.files import nfc
 from sambench.readers.json.file import read_json
 from sambench.readers.polygons import MIN_POINTS, Ring, outline_mask, ring
-from sambench.types import GroundTruth, Instance
 
 OUTLINES = ("polygon", "polyline")
 """Shapes that are taken for outlines; a polyline is closed by a straight line from its last point to its first."""
@@ -68,8 +68,8 @@ class ViaFile:
     ) -> GroundTruth:
         """The masks of an image of ``size`` ``(H, W)``, filled as :func:`sambench.readers.polygons.outline_mask`.
 
-        ``describe``: from ``region_attributes`` to the fields of :class:`sambench.types.Instance` besides id and mask.
-        Dropped and counted: ``not_an_outline``, ``too_few_points``, ``empty_mask``. Raises DataError.
+        ``describe``: from ``region_attributes`` to the fields of :class:`sambench.core.dataset.Instance` besides id
+        and mask. Dropped and counted: ``not_an_outline``, ``too_few_points``, ``empty_mask``. Raises DataError.
         """
         instances: list[Instance] = []
         dropped: dict[str, int] = {}

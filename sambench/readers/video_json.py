@@ -17,13 +17,14 @@ from typing import Any
 
 import numpy as np
 
+from sambench.core.dataset import GroundTruth, Instance
+from sambench.core.mask import Mask
 from sambench.errors import DataError, UsageError
 from sambench.readers.files import nfc
 from sambench.readers.images import MAX_PIXELS
 from sambench.readers.index_cache import Arrays, cached
 from sambench.readers.json.spans import JsonFile, open_json, within
 from sambench.readers.segmentations import segmentation_mask
-from sambench.types import GroundTruth, Instance, Mask
 
 _INDEX = "video-1"
 """What index this code makes: another number with every change to :func:`_make_index` that can change an array."""

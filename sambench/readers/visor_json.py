@@ -10,11 +10,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from sambench.core.dataset import GroundTruth, Instance
+from sambench.core.mask import Mask
 from sambench.errors import DataError
 from sambench.readers.json.file import read_json
 from sambench.readers.layers import painted_over
 from sambench.readers.polygons import MIN_POINTS, filled_mask, ring
-from sambench.types import GroundTruth, Instance, Mask
 
 Entity = Mapping[str, Any]
 

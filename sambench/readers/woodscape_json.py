@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sambench.core.dataset import GroundTruth, Instance
+from sambench.core.mask import Mask
 from sambench.errors import DataError
 from sambench.readers.json.file import read_json
 from sambench.readers.layers import painted_over, union
 from sambench.readers.polygons import MIN_POINTS, filled_mask, ring
-from sambench.types import GroundTruth, Instance, Mask
 
 Polygon = Mapping[str, Any]
 """An entry of ``annotation``."""

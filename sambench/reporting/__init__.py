@@ -2,6 +2,5 @@
 
 from sambench.reporting.console import console_table
 from sambench.reporting.report import write_report
-from sambench.runs.summaries import RunSummary, load_summaries
 
-__all__ = ["RunSummary", "console_table", "load_summaries", "write_report"]
+__all__ = ["console_table", "write_report"]

@@ -10,8 +10,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from sambench import text
 from sambench.errors import UsageError
-from sambench.reporting import text
+from sambench.reporting import formatting
 from sambench.reporting.tables import LEGEND, Leaderboard, Row, marks
 from sambench.runs.summaries import RunSummary
 
@@ -184,22 +185,22 @@ def difference_table(compared: Sequence[Against]) -> list[list[str]]:
     labels = sorted({label for deltas in by_label for label in deltas})
     for label in labels:
         found = [deltas.get(label) for deltas in by_label]
-        line = [label, next(text.number(d.baseline, first.unit) for d in found if d is not None)]
+        line = [label, next(formatting.number(d.baseline, first.unit) for d in found if d is not None)]
         for d in found:
-            line += [text.ABSENT] * 2 if d is None else _pair(d.delta, d.oracle_delta, first.unit, d.marks)
+            line += [formatting.ABSENT] * 2 if d is None else _pair(d.delta, d.oracle_delta, first.unit, d.marks)
         lines.append(line)
     if len(labels) > 1:
         line = [f"mean of {len(labels)}", ""]
         for one in compared:
             seen = "".join(mark for mark in LEGEND if any(mark in d.marks for d in one.deltas))
-            line += [text.ABSENT] * 2 if one.mean is None else _pair(one.mean, one.oracle_mean, first.unit, seen)
+            line += [formatting.ABSENT] * 2 if one.mean is None else _pair(one.mean, one.oracle_mean, first.unit, seen)
         lines.append(line)
     return lines if labels else []
 
 
 def _pair(delta: float, oracle_delta: float | None, unit: str, marks: str) -> list[str]:
-    shown = text.signed(delta, unit) + (f" {marks}" if marks else "")
-    return [shown, text.ABSENT if oracle_delta is None else text.signed(oracle_delta, unit)]
+    shown = formatting.signed(delta, unit) + (f" {marks}" if marks else "")
+    return [shown, formatting.ABSENT if oracle_delta is None else formatting.signed(oracle_delta, unit)]
 
 
 def not_compared(compared: Iterable[Against]) -> list[str]:
@@ -240,7 +241,7 @@ def _clicks_of_curves(row: Row) -> list[tuple[float, float]]:
 
 def _clicks_of_metrics(row: Row) -> list[tuple[float, float]]:
     """From ``miou`` and ``miou@K``."""
-    by_clicks = {k: name for run in row.runs for name in run.metrics if (k := text.clicks_of(name)) is not None}
+    by_clicks = {k: name for run in row.runs for name in run.metrics if (k := formatting.clicks_of(name)) is not None}
     by_clicks.setdefault(1, "miou")
     means = [(float(k), row.mean(by_clicks[k])) for k in sorted(by_clicks)]
     return [(k, mean) for k, mean in means if mean is not None]

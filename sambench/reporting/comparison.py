@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sambench import text
 from sambench.metrics.paired import Paired
-from sambench.reporting import data, markdown, text
+from sambench.reporting import data, formatting, markdown
 from sambench.reporting.console import aligned
 
 JSON_SCHEMA = 1
@@ -20,7 +21,7 @@ _HEADER = ("task", "dataset", "metric", "A", "B", "B - A", "95 %", "p", "p (Holm
 
 @dataclass(frozen=True, eq=False)
 class Difference:
-    """The two models on one dataset, or in the mean over several. ``unit``: as in :class:`sambench.types.Metric`.
+    """The two models on one dataset, or in the mean over several. ``unit``: as in :class:`sambench.core.task.Metric`.
     ``sign``: -1 if less is more; ``result`` then holds negated values, so that more is better everywhere in it.
     ``p_holm``: corrected for the number of datasets; None for a mean. ``unpaired``: cases that only the first, only the
     second has. ``complete``: of each run."""
@@ -104,14 +105,17 @@ def console(comparison: Comparison) -> str:
 
 
 def markdown_page(comparison: Comparison) -> str:
-    rows = [[text.markdown(c) for c in (*_cells(d), _remark(d))] for d in (*comparison.differences, *comparison.macros)]
-    cases = [[text.markdown(c) for c in _case_cells(case)[:-1]] for case in comparison.cases]
+    rows = [
+        [formatting.markdown(c) for c in (*_cells(d), _remark(d))]
+        for d in (*comparison.differences, *comparison.macros)
+    ]
+    cases = [[formatting.markdown(c) for c in _case_cells(case)[:-1]] for case in comparison.cases]
     return "\n".join(
         [
             "# Comparison\n",
-            f"- A: {text.code(comparison.first)}\n- B: {text.code(comparison.second)}\n",
+            f"- A: {formatting.code(comparison.first)}\n- B: {formatting.code(comparison.second)}\n",
             markdown.table([*_HEADER, "remark"], rows, names=3),
-            *(f"- {text.markdown(note)}" for note in _notes(comparison)),
+            *(f"- {formatting.markdown(note)}" for note in _notes(comparison)),
             *(
                 ["\n## Where they differ most\n", markdown.table(_CASE_HEADER, cases, names=4)]
                 if comparison.cases
@@ -169,19 +173,27 @@ def _cells(d: Difference) -> list[str]:
     r, unit = d.result, d.unit
     return [
         *(d.task, d.dataset, d.metric),
-        *(text.number(value, unit) for value in (d.first, d.second)),
-        text.UNDEFINED if d.difference is None else text.signed(d.difference, unit),
-        text.interval(d.ci95, unit),
-        *(text.UNDEFINED if p is None else f"{p:.4f}" for p in (r.p,)),
-        text.ABSENT if d.p_holm is None else f"{d.p_holm:.4f}",
+        *(formatting.number(value, unit) for value in (d.first, d.second)),
+        formatting.UNDEFINED if d.difference is None else formatting.signed(d.difference, unit),
+        formatting.interval(d.ci95, unit),
+        *(formatting.UNDEFINED if p is None else f"{p:.4f}" for p in (r.p,)),
+        formatting.ABSENT if d.p_holm is None else f"{d.p_holm:.4f}",
         *map(str, (r.wins, r.ties, r.losses, r.n)),
     ]
 
 
 def _case_cells(case: Case) -> list[str]:
-    values = (text.number(v, case.unit) for v in (case.first, case.second))
+    values = (formatting.number(v, case.unit) for v in (case.first, case.second))
     name = case.name or "(whole image)"
-    return [case.task, case.dataset, case.image, name, *values, text.signed(case.second - case.first, case.unit), ""]
+    return [
+        case.task,
+        case.dataset,
+        case.image,
+        name,
+        *values,
+        formatting.signed(case.second - case.first, case.unit),
+        "",
+    ]
 
 
 def _remark(d: Difference) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sambench.reporting import text
+from sambench import text
+from sambench.reporting import formatting
 from sambench.reporting.baseline import Against, by_baseline, compare, difference_table, not_compared
 from sambench.reporting.tables import Leaderboard, average, cell, in_unit, leaderboards, title
 from sambench.runs.summaries import RunSummary
@@ -39,7 +40,7 @@ def _block(board: Leaderboard) -> str:
                 counts = [f"{run.n_scored}/{run.n_expected}", str(run.n_masks)]
                 lines.append([name, label, *_values(board, run, metrics), *counts, _remarks(run)])
         if board.averaged:
-            means = [average(row, m).value if row.complete else text.ABSENT for m in metrics]
+            means = [average(row, m).value if row.complete else formatting.ABSENT for m in metrics]
             why = "" if row.complete else "no mean: not complete on every dataset of the table"
             lines.append([name, f"mean of {len(board.columns)}", *means, "", "", why])
     heading = f"{text.one_line(board.task)}, version {board.task_version} (%; ±: half of the 95 % interval)"
@@ -49,7 +50,7 @@ def _block(board: Leaderboard) -> str:
 
 def _differences(compared: Sequence[Against]) -> str:
     first = compared[0]
-    metric = in_unit(title(first.metric), text.UNITS.get(first.unit, first.unit))
+    metric = in_unit(title(first.metric), formatting.UNITS.get(first.unit, first.unit))
     heading = f"{first.task}, version {first.task_version}: {metric}, each model minus {first.baseline.name}"
     lines = aligned([[*line, ""] for line in difference_table(compared)], names=1)
     return "\n".join([text.one_line(heading), *lines, *map(text.one_line, not_compared(compared))])
@@ -70,11 +71,11 @@ def aligned(lines: Sequence[Sequence[str]], names: int = 2) -> list[str]:
     """Padded to the widest field of each column; the first ``names`` columns and remarks to the left, numbers to the
     right."""
     clean = [[text.one_line(field) for field in line] for line in lines]
-    widths = [max(map(text.width, column)) for column in zip(*clean, strict=True)]
+    widths = [max(map(formatting.width, column)) for column in zip(*clean, strict=True)]
     numbers = range(names, len(widths) - 1)
     return [
         "  ".join(
-            text.pad(f, w, right=i in numbers) for i, (f, w) in enumerate(zip(line, widths, strict=True))
+            formatting.pad(f, w, right=i in numbers) for i, (f, w) in enumerate(zip(line, widths, strict=True))
         ).rstrip()
         for line in clean
     ]

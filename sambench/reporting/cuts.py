@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sambench.reporting import text
+from sambench.core.task import Metric
+from sambench.reporting import formatting
 from sambench.runs.summaries import Metrics, RunSummary
-from sambench.types import Metric
 
 ALWAYS = ("size", "class")
 """Cuts that every run has, and that say nothing where they are empty; of any other that is news."""
@@ -54,7 +54,7 @@ def _cut(name: str, groups: Mapping[str, Metrics]) -> Cut:
 
 def metrics_by_clicks(run: RunSummary) -> dict[int, Metric]:
     """``miou`` and ``miou@K`` by number of clicks, as in Fig. 9c of the paper; empty where there are fewer than two."""
-    by_clicks = {k: metric for name, metric in run.metrics.items() if (k := text.clicks_of(name)) is not None}
+    by_clicks = {k: metric for name, metric in run.metrics.items() if (k := formatting.clicks_of(name)) is not None}
     if "miou" in run.metrics:
         by_clicks[1] = run.metrics["miou"]
     return dict(sorted(by_clicks.items())) if len(by_clicks) > 1 else {}

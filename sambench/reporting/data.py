@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from sambench.atomic_files import output_error, write_atomic
+from sambench.core.task import Metric
 from sambench.errors import UsageError
 from sambench.reporting.baseline import Against
 from sambench.reporting.tables import Leaderboard
 from sambench.runs.summaries import Metrics, RunSummary
-from sambench.types import Metric
 
 JSON_SCHEMA = 1
 

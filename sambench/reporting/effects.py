@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sambench.reporting import data, markdown, text
+from sambench import text
+from sambench.reporting import data, formatting, markdown
 from sambench.reporting.console import aligned
 
 JSON_SCHEMA = 1
@@ -76,12 +77,12 @@ def console(model: str, effects: Sequence[Effect]) -> str:
 
 
 def markdown_page(model: str, effects: Sequence[Effect]) -> str:
-    rows = [[text.markdown(cell) for cell in (*_cells(one), _remark(one))] for one in effects]
+    rows = [[formatting.markdown(cell) for cell in (*_cells(one), _remark(one))] for one in effects]
     return "\n".join(
         [
-            f"# What options change of {text.markdown(model)}\n",
-            markdown.table([*map(text.markdown, _HEADER), "remark"], rows, names=4),
-            *(f"- {text.markdown(note)}" for note in _NOTES),
+            f"# What options change of {formatting.markdown(model)}\n",
+            markdown.table([*map(formatting.markdown, _HEADER), "remark"], rows, names=4),
+            *(f"- {formatting.markdown(note)}" for note in _NOTES),
             "",
         ]
     )
@@ -118,12 +119,12 @@ def _cells(one: Effect) -> list[str]:
     paired = one.cases > 0
     return [
         *(one.option, one.task, one.dataset, one.metric),
-        *(text.number(value, one.unit) for value in (one.baseline, one.variant)),
-        text.UNDEFINED if one.difference is None else _fine(one.difference, one.unit),
-        f"{_fine(one.ci95[0], one.unit)} to {_fine(one.ci95[1], one.unit)}" if one.ci95 else text.ABSENT,
-        str(one.cases) if paired else text.ABSENT,
-        f"{100 * one.changed:.1f} %" if one.changed is not None else text.ABSENT,
-        text.ABSENT if one.mean_change is None else _fine(one.mean_change, one.unit).removeprefix("+"),
+        *(formatting.number(value, one.unit) for value in (one.baseline, one.variant)),
+        formatting.UNDEFINED if one.difference is None else _fine(one.difference, one.unit),
+        f"{_fine(one.ci95[0], one.unit)} to {_fine(one.ci95[1], one.unit)}" if one.ci95 else formatting.ABSENT,
+        str(one.cases) if paired else formatting.ABSENT,
+        f"{100 * one.changed:.1f} %" if one.changed is not None else formatting.ABSENT,
+        formatting.ABSENT if one.mean_change is None else _fine(one.mean_change, one.unit).removeprefix("+"),
     ]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from sambench.reporting import text
+from sambench import text
 from sambench.reporting.reference import Published
 from sambench.reporting.svg import COLOURS, colour, draw, label, marker
 from sambench.runs.summaries import RunSummary

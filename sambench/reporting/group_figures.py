@@ -6,11 +6,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from sambench.core.task import Metric
 from sambench.reporting.cuts import cuts
 from sambench.reporting.svg import colour, draw, label
 from sambench.reporting.tables import title
 from sambench.runs.summaries import RunSummary
-from sambench.types import Metric
 
 CUTS = ("size", "frequency")
 _GREY = "#404040"

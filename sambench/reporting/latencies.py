@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from sambench.errors import UsageError
-from sambench.reporting.text import one_line
 from sambench.runs.summaries import SHORT_DIGEST, RunSummary
+from sambench.text import one_line
 
 SCHEMA = 1
 FOLDER = "latency"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sambench.reporting import text
+from sambench.reporting import formatting
 from sambench.reporting.tables import (
     INCOMPLETE,
     NOT_ZERO_SHOT,
@@ -34,13 +34,13 @@ def leaderboards(boards: Sequence[Leaderboard]) -> str:
 
 def _float(board: Leaderboard, metric: str) -> str:
     footnotes = board.footnotes()
-    header = ["model", *map(text.latex, board.labels()), *(["mean"] if board.averaged else [])]
+    header = ["model", *map(formatting.latex, board.labels()), *(["mean"] if board.averaged else [])]
     body = []
     for row in board.rows:
         shown = [cell(run, metric) for run in row.cells] + ([average(row, metric)] if board.averaged else [])
-        body.append([f"{text.latex(row.name)} {{[}}{footnotes[row.signature]}{{]}}", *map(_cell, shown)])
-    heading = text.latex(in_unit(title(metric), board.unit(metric)))
-    caption = f"{text.latex(board.task)}, version {board.task_version}: {heading}"
+        body.append([f"{formatting.latex(row.name)} {{[}}{footnotes[row.signature]}{{]}}", *map(_cell, shown)])
+    heading = formatting.latex(in_unit(title(metric), board.unit(metric)))
+    caption = f"{formatting.latex(board.task)}, version {board.task_version}: {heading}"
     under = [_symbols(line) for line in board.legend()]
     under += [rf"{{[}}{k}{{]}} \texttt{{{_breakable(s)}}}" for s, k in footnotes.items()]
     return "\n".join(
@@ -71,7 +71,7 @@ def _cell(shown: Shown) -> str:
     if shown.half:
         value = f"${shown.value} \\pm {shown.half}$"
     else:
-        value = f"${shown.value}$" if shown.value[-1].isdigit() else text.latex(shown.value)
+        value = f"${shown.value}$" if shown.value[-1].isdigit() else formatting.latex(shown.value)
     return value + _symbols(shown.marks)
 
 
@@ -81,4 +81,4 @@ def _symbols(line: str) -> str:
 
 def _breakable(signature: str) -> str:
     """A signature is one long word: it may break after each separator."""
-    return text.latex(signature).replace(r"\textbar{}", r"\textbar{}\allowbreak{}")
+    return formatting.latex(signature).replace(r"\textbar{}", r"\textbar{}\allowbreak{}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sambench.reporting import text
+from sambench.reporting import formatting
 from sambench.reporting.baseline import Against, ClickCurve, Sized, families
 from sambench.reporting.svg import COLOURS, colour, draw, label, marker
 from sambench.reporting.tables import title
@@ -38,7 +38,7 @@ def deltas(against: Against) -> bytes:
         for y, (value, d) in enumerate(zip(values, shown, strict=True)):
             offset, side = (4, "left") if value >= 0 else (-4, "right")
             axes.annotate(
-                text.signed(d.delta, against.unit),
+                formatting.signed(d.delta, against.unit),
                 (value, y),
                 xytext=(offset, 0),
                 textcoords="offset points",

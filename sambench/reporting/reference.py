@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import sambench.suite
+from sambench.core.dataset import Card
 from sambench.errors import SambenchError, UsageError
 from sambench.plugins import registry
-from sambench.types import Card
 
 COLUMNS = ("table", "task", "model", "variant", "dataset", "metric", "value", "provenance")
 

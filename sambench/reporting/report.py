@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 
-from sambench.reporting import data, figures, latex, markdown, text, tradeoffs
+from sambench.core.task import Metric
+from sambench.reporting import data, figures, formatting, latex, markdown, tradeoffs
 from sambench.reporting.baseline import by_baseline, compare
 from sambench.reporting.cuts import Cut, cuts, metrics_by_clicks
 from sambench.reporting.latencies import load_latencies
@@ -22,7 +23,6 @@ from sambench.reporting.reference import Published, beside, paper_names
 from sambench.reporting.site import site
 from sambench.reporting.tables import LEGEND, in_unit, leaderboards, marks, title, unit_of
 from sambench.runs.summaries import Metrics, RunSummary, load_summaries, unsummarised
-from sambench.types import Metric
 
 PUBLISHED_COLUMNS = ("task", "dataset", "published_dataset", "model", "variant", "metric", "value", "table", "source")
 PUBLISHED_HEADING = "Published results, not measured here"
@@ -119,7 +119,7 @@ def _figures_section(pictures: Sequence[Picture]) -> list[str]:
     parts = ["## Figures\n"] if pictures else []
     for note, members in groupby(pictures, key=lambda picture: picture.note):
         parts.append(f"{note}\n")
-        parts += [f"![{text.markdown(p.title)}]({p.file})\n\n{text.markdown(p.title)}.\n" for p in members]
+        parts += [f"![{formatting.markdown(p.title)}]({p.file})\n\n{formatting.markdown(p.title)}.\n" for p in members]
     return parts
 
 
@@ -141,19 +141,24 @@ def _published_section(joined: _Joined) -> str:
     ]
     for task in dict.fromkeys(task for task, _, _ in joined):
         rows = [
-            [*map(text.markdown, (ours or "(all)", p.dataset, p.model, p.variant, p.metric, p.provenance, p.value))]
+            [
+                *map(
+                    formatting.markdown,
+                    (ours or "(all)", p.dataset, p.model, p.variant, p.metric, p.provenance, p.value),
+                )
+            ]
             for t, ours, p in joined
             if t == task
         ]
         header = ("dataset", "published as", "model", "variant", "metric", "source", "value")
-        parts.append(f"### {text.markdown(task)}\n\n{markdown.table(header, rows, names=6)}")
+        parts.append(f"### {formatting.markdown(task)}\n\n{markdown.table(header, rows, names=6)}")
     return "\n".join(parts)
 
 
 def _unsummarised_section(folders: Sequence[Path]) -> list[str]:
     if not folders:
         return []
-    names = "".join(f"- {text.markdown('/'.join(folder.parts[-3:]))}\n" for folder in folders)
+    names = "".join(f"- {formatting.markdown('/'.join(folder.parts[-3:]))}\n" for folder in folders)
     return [f"## Left out: runs without a summary\n\nStarted and not ended; the same command goes on.\n\n{names}"]
 
 
@@ -175,10 +180,12 @@ def _run_section(run: RunSummary) -> str:
         ("sambench", run.sambench_version),
     ]
     parts = [
-        f"### {text.markdown(run.name)} on {text.markdown(run.dataset)}\n",
+        f"### {formatting.markdown(run.name)} on {formatting.markdown(run.dataset)}\n",
         *(f"{LEGEND[mark].capitalize()}.\n" for mark in marks(run)),
-        *(f"Warning: {text.markdown(warning)}.\n" for warning in run.warnings),
-        markdown.table(("field", "value"), [[key, text.markdown(value)] for key, value in facts if value], names=2),
+        *(f"Warning: {formatting.markdown(warning)}.\n" for warning in run.warnings),
+        markdown.table(
+            ("field", "value"), [[key, formatting.markdown(value)] for key, value in facts if value], names=2
+        ),
         _metrics_table(run.metrics),
         *_clicks_table(run),
         *map(_breakdown_table, cuts(run)),
@@ -193,10 +200,10 @@ def _by_rule(counts: Mapping[str, int]) -> str:
 def _metrics_table(metrics: Metrics) -> str:
     rows = [
         [
-            text.markdown(_named(name, [m])),
-            text.number(m.value, m.unit),
-            text.interval(m.ci95, m.unit),
-            text.interval(m.ci95_bootstrap, m.unit),
+            formatting.markdown(_named(name, [m])),
+            formatting.number(m.value, m.unit),
+            formatting.interval(m.ci95, m.unit),
+            formatting.interval(m.ci95_bootstrap, m.unit),
             str(m.n),
         ]
         for name, m in metrics.items()
@@ -222,19 +229,25 @@ def _clicks_table(run: RunSummary) -> list[str]:
 
 
 def _with_half(metric: Metric) -> str:
-    value, half = text.number(metric.value, metric.unit), text.half_width(metric)
+    value, half = formatting.number(metric.value, metric.unit), formatting.half_width(metric)
     return f"{value} ± {half}" if half else value
 
 
 def _breakdown_table(cut: Cut) -> str:
     if not cut.groups:
-        return f"By {text.markdown(cut.name)}: none.\n"
+        return f"By {formatting.markdown(cut.name)}: none.\n"
     shown = cut.groups[:CLASSES_SHOWN]
     rows = []
     for group in shown:
-        values = [_with_half(group.metrics[name]) if name in group.metrics else text.ABSENT for name in cut.metrics]
-        rows.append([text.markdown(group.name) or "(no name)", str(group.n), *values])
-    header = (text.markdown(cut.name), "n", *(text.markdown(_named(title(m), cut.of(m))) for m in cut.metrics))
+        values = [
+            _with_half(group.metrics[name]) if name in group.metrics else formatting.ABSENT for name in cut.metrics
+        ]
+        rows.append([formatting.markdown(group.name) or "(no name)", str(group.n), *values])
+    header = (
+        formatting.markdown(cut.name),
+        "n",
+        *(formatting.markdown(_named(title(m), cut.of(m))) for m in cut.metrics),
+    )
     rest = len(cut.groups) - len(shown)
     more = f", the {CLASSES_SHOWN} with most masks of {len(cut.groups)} (all: breakdowns.csv)" if rest else ""
-    return f"By {text.markdown(cut.name)}{more} (%):\n\n{markdown.table(header, rows)}"
+    return f"By {formatting.markdown(cut.name)}{more} (%):\n\n{markdown.table(header, rows)}"

@@ -7,7 +7,8 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from sambench.reporting import text
+from sambench import text
+from sambench.reporting import formatting
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart, without the yellow that vanishes on white.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
@@ -56,4 +57,4 @@ def label(name: str) -> str:
     """One line of at most :data:`LONGEST` characters; what is too long loses its middle."""
     name = text.one_line(name)
     # An underscore at its start would hide a line from matplotlib's legend.
-    return text.shortened("\u200b" + name if name.startswith("_") else name, LONGEST)
+    return formatting.shortened("\u200b" + name if name.startswith("_") else name, LONGEST)

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from sambench.reporting import text
+from sambench.core.task import Metric
+from sambench.reporting import formatting
 from sambench.runs.summaries import SHORT_DIGEST, RunSummary
-from sambench.types import Metric
 
 TITLES = {
     "miou": "mIoU",
@@ -124,7 +124,9 @@ class Leaderboard:
     def legend(self) -> list[str]:
         """What a reader must know of the table: one line each, only what occurs in it."""
         lines = []
-        if any(text.half_width(run.metrics[m]) for run in self._runs() for m in self.headlines if m in run.metrics):
+        if any(
+            formatting.half_width(run.metrics[m]) for run in self._runs() for m in self.headlines if m in run.metrics
+        ):
             lines.append("±: half of the 95 % interval, normal over masks.")
         if self.averaged:
             lines.append("mean: unweighted over the datasets; a row without a complete run on each of them has none.")
@@ -173,7 +175,7 @@ def _column(run: RunSummary) -> Column:
 
 def title(metric: str) -> str:
     """The heading of a metric."""
-    k = text.clicks_of(metric)
+    k = formatting.clicks_of(metric)
     start = metric.partition("@")[0] + "@"
     name = _BEGINNINGS[start] + metric.removeprefix(start).replace("_", " ") if start in _BEGINNINGS else metric
     return TITLES.get(metric, name if k is None else f"mIoU, {k} click{'s' * (k != 1)}")
@@ -182,7 +184,7 @@ def title(metric: str) -> str:
 def unit_of(metrics: Iterable[Metric]) -> str:
     """``%`` for fractions, which tables show so, else the unit; empty if they do not agree."""
     units = {metric.unit for metric in metrics} or {"fraction"}
-    return text.UNITS.get(next(iter(units)), next(iter(units))) if len(units) == 1 else ""
+    return formatting.UNITS.get(next(iter(units)), next(iter(units))) if len(units) == 1 else ""
 
 
 def in_unit(name: str, unit: str) -> str:
@@ -211,9 +213,9 @@ class Shown:
 def cell(run: RunSummary | None, metric: str) -> Shown:
     """What a table shows of a run."""
     if run is None or metric not in run.metrics:
-        return Shown(text.ABSENT)
+        return Shown(formatting.ABSENT)
     measured = run.metrics[metric]
-    return Shown(text.number(measured.value, measured.unit), text.half_width(measured), marks(run))
+    return Shown(formatting.number(measured.value, measured.unit), formatting.half_width(measured), marks(run))
 
 
 def average(row: Row, metric: str) -> Shown:
@@ -221,8 +223,8 @@ def average(row: Row, metric: str) -> Shown:
     either, so it has the marks of its cells."""
     value = row.mean(metric)
     if value is None:
-        return Shown(text.UNDEFINED if row.complete else "incomplete")
+        return Shown(formatting.UNDEFINED if row.complete else "incomplete")
     inherited = "".join(marks(run) for run in row.runs)
     return Shown(
-        text.number(value, row.runs[0].metrics[metric].unit), marks="".join(m for m in LEGEND if m in inherited)
+        formatting.number(value, row.runs[0].metrics[metric].unit), marks="".join(m for m in LEGEND if m in inherited)
     )

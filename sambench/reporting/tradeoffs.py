@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from sambench.reporting import text
+from sambench.reporting import formatting
 from sambench.reporting.baseline import alike
 from sambench.reporting.latencies import FIGURES, Latency, Quantiles, Setting, figures_as_dict
 from sambench.reporting.tables import Leaderboard, Row, average, cell, in_unit, title
@@ -59,7 +59,7 @@ class Tradeoff:
 
     @property
     def unit(self) -> str:
-        """As in :class:`sambench.types.Metric`."""
+        """As in :class:`sambench.core.task.Metric`."""
         return next((run.metrics[self.metric].unit for run in self._runs() if self.metric in run.metrics), "fraction")
 
     @property
@@ -70,7 +70,7 @@ class Tradeoff:
     @property
     def heading(self) -> str:
         """The metric with the unit that tables show it in."""
-        return in_unit(title(self.metric), text.UNITS.get(self.unit, self.unit))
+        return in_unit(title(self.metric), formatting.UNITS.get(self.unit, self.unit))
 
     @property
     def title(self) -> str:
@@ -151,7 +151,7 @@ def notes(tradeoff: Tradeoff) -> list[str]:
 
 def shown(quantiles: Quantiles | None) -> str:
     """``31.2 (40.1)``: p50 and p95."""
-    return text.ABSENT if quantiles is None else f"{_digits(quantiles.p50)} ({_digits(quantiles.p95)})"
+    return formatting.ABSENT if quantiles is None else f"{_digits(quantiles.p50)} ({_digits(quantiles.p95)})"
 
 
 def _digits(value: float) -> str:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from sambench.core.task import Cases, HasCases
 from sambench.errors import UsageError
 from sambench.plugins import options, registry
-from sambench.reporting import RunSummary
 from sambench.runs.directory import read_json, read_records
-from sambench.types import Cases, HasCases
+from sambench.runs.summaries import RunSummary
 
 
 def read_cases(run: RunSummary) -> Cases | None:

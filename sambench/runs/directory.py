@@ -21,7 +21,7 @@ import json
 import os
 import shutil
 import socket
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -120,14 +120,6 @@ def check_file_name(name: str) -> None:
         or not parts
     ):
         raise ValueError(f"{name!r} cannot be the name of a file of the run: give a relative path without '.' or '..'")
-
-
-def index_digest(ids: Iterable[str]) -> str:
-    """sha256 (hex) of the ordered ids."""
-    digest = hashlib.sha256()
-    for id in ids:
-        digest.update(id.encode("utf-8", "surrogatepass") + b"\0")
-    return digest.hexdigest()
 
 
 class RunDirectory:
@@ -392,3 +384,7 @@ def _flat(spec: Mapping[str, Any]) -> dict[str, Any]:
 def _short(value: Any) -> str:
     text = "unset" if value is None else str(value)
     return text if len(text) <= 40 else text[:12] + "…"
+
+
+TRACE = "trace.json"
+"""The file of a run that `--profile` writes."""

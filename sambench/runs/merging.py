@@ -15,12 +15,13 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from sambench import evaluate
+from sambench.core.task import Context
 from sambench.errors import UsageError
 from sambench.plugins import options, registry
 from sambench.runs import provenance
 from sambench.runs.directory import (
     SHARDS,
+    TRACE,
     Outcome,
     RunDirectory,
     RunError,
@@ -31,7 +32,7 @@ from sambench.runs.directory import (
     read_json,
     shards_of,
 )
-from sambench.types import Context
+from sambench.runs.summarize import summarize
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,7 @@ def _merge(path: Path, shards: Sequence[_Shard]) -> Path:
         complete = len(directory.done) == len(directory.index)
         directory.manifest["timings"] = {}
         directory.manifest["sessions"][:-1] = sessions
-        summary = evaluate.summarize(directory, task, Context(spec.dataset, spec.seed))
+        summary = summarize(directory, task, Context(spec.dataset, spec.seed))
         directory.finish("complete" if complete else "incomplete", timings, summary)
     return path
 
@@ -155,5 +156,5 @@ def _copy_files(shard: Path, directory: RunDirectory) -> None:
     folder = shard / "files"
     for file in sorted(folder.rglob("*")):
         name = file.relative_to(folder).as_posix()
-        if file.is_file() and name != evaluate.TRACE and not file.name.startswith("."):
+        if file.is_file() and name != TRACE and not file.name.startswith("."):
             directory.add_file(name, file.read_bytes())

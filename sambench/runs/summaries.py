@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
+from sambench.core.task import Metric
 from sambench.errors import UsageError
-from sambench.reporting.text import one_line
-from sambench.types import Metric
+from sambench.text import one_line
 
 SCHEMA = 1
 ASIDE = "accuracy"

@@ -12,8 +12,9 @@ import cv2
 import numpy as np
 from PIL import Image as Pillow
 
+from sambench.core.dataset import GroundTruth, Instance, Sample
+from sambench.core.mask import Image, Mask
 from sambench.study.storage import Prompt
-from sambench.types import GroundTruth, Image, Instance, Mask, Sample
 
 LONGEST_SIDE = 2000
 """Pixels; larger images are made smaller before they are prompted (paper §E)."""

@@ -14,7 +14,7 @@ from sambench.atomic_files import write_atomic
 from sambench.clicks import Click, next_click, random_first_click
 from sambench.errors import UsageError
 from sambench.outputs.replay import Case, ReplayedRun, open_run
-from sambench.reporting import RunSummary, load_summaries
+from sambench.runs.summaries import RunSummary, load_summaries
 from sambench.study import pictures
 from sambench.study.storage import TRUTH, DrawnMask, NewJob, Prompt, Storage
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from sambench.atomic_files import output_error, write_atomic
 from sambench.errors import UsageError
-from sambench.reporting import markdown, text
+from sambench.reporting import formatting, markdown
 from sambench.reporting.svg import colour, draw, label
 from sambench.study import analysis
 from sambench.study.storage import LEAST, MOST, TRUTH, Rating, Storage
@@ -105,7 +105,7 @@ def page(summary: Summary) -> str:
     """The whole summary as Markdown."""
     parts = ["# Ratings of masks\n"]
     for number, part in enumerate(summary.parts, 1):
-        name = text.markdown(part.dataset)
+        name = formatting.markdown(part.dataset)
         parts += [f"## {name}\n", _table_of_sources(part)]
         if part.differences:
             parts += [_table_of_differences(part)]
@@ -178,20 +178,20 @@ def _histogram_name(number: int) -> str:
 def _table_of_sources(part: Part) -> str:
     rows = []
     for name, source in part.sources.items():
-        shown = text.UNDEFINED if source.mean is None else f"{source.mean:.2f}"
-        interval = text.UNDEFINED if source.ci95 is None else f"{source.ci95[0]:.2f} to {source.ci95[1]:.2f}"
-        rows.append([text.markdown(name), shown, interval, f"{source.masks} of {part.jobs[name]}"])
+        shown = formatting.UNDEFINED if source.mean is None else f"{source.mean:.2f}"
+        interval = formatting.UNDEFINED if source.ci95 is None else f"{source.ci95[0]:.2f} to {source.ci95[1]:.2f}"
+        rows.append([formatting.markdown(name), shown, interval, f"{source.masks} of {part.jobs[name]}"])
     return markdown.table(["source", "mean rating", "95 % interval", "masks rated"], rows)
 
 
 def _table_of_differences(part: Part) -> str:
     rows = []
     for one in part.differences:
-        shown = text.UNDEFINED if one.difference is None else f"{one.difference:+.2f}"
-        interval = text.UNDEFINED if one.ci99 is None else f"{one.ci99[0]:+.2f} to {one.ci99[1]:+.2f}"
-        t = text.UNDEFINED if one.t is None else f"{one.t:.2f} ({one.df})"
-        p = text.UNDEFINED if one.p is None else f"{one.p:.1e}" if one.p < 0.001 else f"{one.p:.3f}"
-        names = f"{text.markdown(one.second)} over {text.markdown(one.first)}"
+        shown = formatting.UNDEFINED if one.difference is None else f"{one.difference:+.2f}"
+        interval = formatting.UNDEFINED if one.ci99 is None else f"{one.ci99[0]:+.2f} to {one.ci99[1]:+.2f}"
+        t = formatting.UNDEFINED if one.t is None else f"{one.t:.2f} ({one.df})"
+        p = formatting.UNDEFINED if one.p is None else f"{one.p:.1e}" if one.p < 0.001 else f"{one.p:.3f}"
+        names = f"{formatting.markdown(one.second)} over {formatting.markdown(one.first)}"
         rows.append([names, shown, interval, t, p, str(one.masks)])
     return markdown.table(["pair", "difference", "99 % interval", "t (df)", "p", "masks rated of both"], rows)
 
@@ -199,10 +199,10 @@ def _table_of_differences(part: Part) -> str:
 def _table_of_raters(raters: Sequence[Rater]) -> str:
     rows = [
         [
-            text.markdown(rater.name),
+            formatting.markdown(rater.name),
             str(rater.ratings),
             f"{rater.mean:.2f}",
-            text.UNDEFINED if rater.seconds is None else f"{rater.seconds:.0f}",
+            formatting.UNDEFINED if rater.seconds is None else f"{rater.seconds:.0f}",
         ]
         for rater in raters
     ]
@@ -212,7 +212,7 @@ def _table_of_raters(raters: Sequence[Rater]) -> str:
 def _agreement(found: analysis.Agreement) -> str:
     if not found.jobs:
         return "No mask was rated by several people, so nothing is known of how far they agree.\n"
-    alpha = text.UNDEFINED if found.alpha is None else f"{found.alpha:.3f}"
+    alpha = formatting.UNDEFINED if found.alpha is None else f"{found.alpha:.3f}"
     return (
         f"{found.jobs} masks were rated by several people ({found.ratings} ratings): the standard deviation within a "
         f"mask is {found.within:.2f} on average (the paper's pilot: 0.83), {100 * (found.within_one or 0):.0f} % of "
@@ -227,17 +227,17 @@ def _notes(summary: Summary) -> list[str]:
         f"rated; paired t-test, two-sided; 99 % interval of {analysis.RESAMPLES} paired bootstrap resamples.",
     ]
     if unfinished := [part.dataset for part in summary.parts if not part.complete]:
-        names = ", ".join(map(text.markdown, unfinished))
+        names = ", ".join(map(formatting.markdown, unfinished))
         notes.append(f"**Not all masks are rated yet** ({names}): these numbers are of those that are.")
     for drawn in summary.drawn:
-        name = text.markdown(drawn["dataset"])
+        name = formatting.markdown(drawn["dataset"])
         notes.append(
             f"{name}: {drawn['masks']} objects, drawn by hash from {drawn['candidates']} that all runs answered."
         )
         if drawn["incomplete"]:
-            names = ", ".join(map(text.markdown, drawn["incomplete"]))
+            names = ", ".join(map(formatting.markdown, drawn["incomplete"]))
             notes.append(f"{name}: the run of {names} was not complete when the objects were drawn.")
-    notes += [text.markdown(note) for note in differing_notes(summary.differing)]
+    notes += [formatting.markdown(note) for note in differing_notes(summary.differing)]
     return notes
 
 

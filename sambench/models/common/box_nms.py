@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from sambench.core.model import Prediction
 from sambench.models.common.logit_windows import SoftPrediction
 from sambench.numba_cache import compiled
-from sambench.types import Prediction
 
 
 def mask_boxes(prediction: Prediction) -> NDArray[np.int64]:

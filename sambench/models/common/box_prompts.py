@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sambench.types import Mask, Prompts, View
+from sambench.core.mask import Mask
+from sambench.core.model import Prompts, View
 
 GROUP = 64
 """Boxes that are prompted together: bounds the memory that their logits and masks take."""

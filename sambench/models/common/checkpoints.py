@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from sambench.errors import UsageError
+from sambench.models.common import checkpoints
 
 
 class _Mentioned:
@@ -244,3 +245,20 @@ def _sha256(files: tuple[tuple[str, int, int], ...]) -> str:
             while chunk := file.read(1 << 22):
                 digest.update(chunk)
     return digest.hexdigest()
+
+
+def keys(source: Source) -> frozenset[str]:
+    """The names of the tensors of any source, none for one that holds something else; for telling families apart."""
+    held: Any = checkpoints.contents(source)
+    held = held["model"] if isinstance(held.get("model"), Mapping) else held
+    return frozenset(str(key) for key, value in held.items() if isinstance(value, Tensor))
+
+
+def description(source: Source) -> str:
+    """What a source of another family holds, for a message."""
+    config = source.config()
+    return (
+        f"it is of type {config.get('model_type')!r}"
+        if config
+        else f"it holds {some(sorted(keys(source))) or 'no tensors'}"
+    )

@@ -68,7 +68,7 @@ class CodedMasks:
 
 @runtime_checkable
 class CodedPrediction(Protocol):
-    """What a :class:`sambench.types.Prediction` may offer besides: its masks measured, filtered and coded where its
-    logits are, none of them at full size for long. What wraps such a prediction has to pass it on."""
+    """What a :class:`sambench.core.model.Prediction` may offer besides: its masks measured, filtered and coded where
+    its logits are, none of them at full size for long. What wraps such a prediction has to pass it on."""
 
     def coded(self, wanted: MaskFilter) -> CodedMasks: ...

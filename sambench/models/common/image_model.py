@@ -17,10 +17,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sambench.core.mask import Image
+from sambench.core.model import View
 from sambench.models.cards import GPU_IMAGES, Found
 from sambench.models.common.exact import exact_convolutions
 from sambench.models.common.memory import in_halves
-from sambench.types import Image, View
 
 CPU_PROMPTS = 1
 GPU_PROMPTS = 64
@@ -75,8 +76,8 @@ class Prepared(Generic[FrameT]):
 
 
 class ImageModel(ABC, Generic[FrameT, ViewT]):
-    """A model that encodes images, satisfying :class:`sambench.types.Model`, :class:`sambench.types.PreparesImages` and
-    :class:`sambench.types.KeepsEncodings`.
+    """A model that encodes images, satisfying :class:`sambench.core.model.Model`,
+    :class:`sambench.core.model.PreparesImages` and :class:`sambench.core.model.KeepsEncodings`.
 
     ``found``: whose weights these are. ``variant``: what else an encoding depends on, as ``dtype=float32``. ``halved``:
     how often memory ran out, and fewer images were encoded at once.
@@ -119,7 +120,7 @@ class ImageModel(ABC, Generic[FrameT, ViewT]):
         """What :meth:`view` was given."""
 
     def prepare(self, image: Image) -> Prepared[FrameT]:
-        """As :class:`sambench.types.PreparesImages` says, on any thread."""
+        """As :class:`sambench.core.model.PreparesImages` says, on any thread."""
         frame = self.frame((image.shape[0], image.shape[1]))
         pixels = frame.pixels(image)
         return Prepared(image, frame, pixels.pin_memory() if self.device.type == "cuda" else pixels)
@@ -145,14 +146,15 @@ class ImageModel(ABC, Generic[FrameT, ViewT]):
         ]
 
     def crops(self, image: Image, boxes: Sequence[tuple[int, int, int, int]]) -> Iterator[ViewT]:
-        """The ``crops`` of a view of ``image``, see :class:`sambench.types.View`: as many encoded at once as images."""
+        """The ``crops`` of a view of ``image``, see :class:`sambench.core.model.View`: as many encoded at once as
+        images."""
         for start in range(0, len(boxes), self.encode_batch):
             part = boxes[start : start + self.encode_batch]
             yield from self.encode([np.ascontiguousarray(image[y0:y1, x0:x1]) for x0, y0, x1, y1 in part])
 
     def encoding(self, view: ViewT) -> dict[str, NDArray[np.float32]]:
-        """As :class:`sambench.types.KeepsEncodings` says. A name ends in the order of the axes in memory if it is not
-        the usual one, as ``fine 0231``: the same numbers in another order are added up in another order."""
+        """As :class:`sambench.core.model.KeepsEncodings` says. A name ends in the order of the axes in memory if it is
+        not the usual one, as ``fine 0231``: the same numbers in another order are added up in another order."""
         found = {}
         for name, feature in zip(self.parts, self.features_of(view), strict=True):
             order = _in_memory(feature)
@@ -162,7 +164,7 @@ class ImageModel(ABC, Generic[FrameT, ViewT]):
         return found
 
     def view_of(self, image: Image, encoding: Mapping[str, NDArray[Any]]) -> ViewT:
-        """As :class:`sambench.types.KeepsEncodings` says. Raises ValueError if the encoding is of another kind."""
+        """As :class:`sambench.core.model.KeepsEncodings` says. Raises ValueError if the encoding is of another kind."""
         held = {}
         for key, values in encoding.items():
             name, _, order = key.partition(" ")

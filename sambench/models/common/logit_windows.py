@@ -25,11 +25,12 @@ class LogitWindow:
 
 @runtime_checkable
 class SoftPrediction(Protocol):
-    """What a :class:`sambench.types.Prediction` may offer besides. What wraps such a prediction has to pass it on."""
+    """What a :class:`sambench.core.model.Prediction` may offer besides. What wraps such a prediction has to pass it
+    on."""
 
     def logits(self, which: Sequence[tuple[int, int]], margin: int) -> Iterator[LogitWindow]:
         """The (prompt, candidate) pairs in order, at the original image size. A window reaches ``margin`` pixels
         farther than the foreground, or to the border of the image; a mask without foreground may be left out."""
 
     def boxes(self) -> NDArray[np.int64]:
-        """``(N, M, 4)``: what :attr:`sambench.types.Mask.box` says of each mask."""
+        """``(N, M, 4)``: what :attr:`sambench.core.mask.Mask.box` says of each mask."""

@@ -7,11 +7,12 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
+from sambench.core.mask import Mask
+from sambench.core.model import Prediction
 from sambench.masks import to_rle
 from sambench.models.common.coded_masks import CodedMasks, CodedPrediction, MaskFilter
 from sambench.models.common.logit_windows import SoftPrediction
 from sambench.numba_cache import compiled
-from sambench.types import Mask, Prediction
 
 INTERSECTION, AREA, UNION, LEFT, TOP, RIGHT, BOTTOM, ENDS = range(8)
 """What :func:`scan` adds up; ``ENDS``: of how many ends of foreground it has written down."""

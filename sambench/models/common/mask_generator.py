@@ -17,11 +17,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from sambench.core.mask import Mask
+from sambench.core.model import View
 from sambench.errors import UsageError
 from sambench.masks import from_rle, to_rle
 from sambench.models.common.coded_masks import MaskFilter
 from sambench.models.common.point_grid import one_point_each, point_grid
-from sambench.types import Mask, View
 
 Box = tuple[int, int, int, int]
 
@@ -39,7 +40,7 @@ class GeneratorOptions:
     ``box_nms_thresh``: of two masks of a crop whose boxes overlap more than this (IoU), the one of lower predicted
     IoU goes.
     ``crop_n_layers``: layer i, from 1 to this, cuts the image in 2^i x 2^i overlapping crops, each seen as an image of
-    its own; 0: the full image alone. Needs a view with ``crops`` (:class:`sambench.types.View`).
+    its own; 0: the full image alone. Needs a view with ``crops`` (:class:`sambench.core.model.View`).
     ``crop_nms_thresh``: the same among the masks of all crops, where the mask of the smaller crop stays.
     ``crop_overlap_ratio``: overlap of the crops of layer 1, as a share of the image's short side; halves with each
     layer.

@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 import torch
 
-from sambench.types import Model
+from sambench.core.model import Model
 
 SHARE = 0.8
 """Of the free memory of a GPU that a batch of images may take: prompts are decoded beside it."""

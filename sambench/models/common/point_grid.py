@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from sambench.types import Prompts
+from sambench.core.model import Prompts
 
 
 def point_grid(per_side: int, size: tuple[int, int]) -> NDArray[np.float32]:

@@ -19,8 +19,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sambench.core.mask import Image, Mask
+from sambench.core.model import Prompts
 from sambench.errors import SambenchError
-from sambench.types import Image, Mask, Prompts
 
 _CAPABILITY_OF = {
     "point_coords": "points",
@@ -36,7 +37,7 @@ class ModelAnswerError(SambenchError):
 
 
 class PredictorModel:
-    """Makes a :class:`sambench.types.Model` of a predictor object.
+    """Makes a :class:`sambench.core.model.Model` of a predictor object.
 
     ``capabilities`` follow from the parameters of ``predict`` unless the object says ``capabilities`` itself;
     ``trained_on`` is taken from it too, if it is there. Prompting another view than before sets its image again.
@@ -69,7 +70,7 @@ class _PredictorView:
         self.model, self.image = model, image
 
     def crops(self, boxes: Sequence[tuple[int, int, int, int]]) -> Iterator[_PredictorView]:
-        """As :class:`sambench.types.View` says."""
+        """As :class:`sambench.core.model.View` says."""
         return (_PredictorView(self.model, np.ascontiguousarray(self.image[y0:y1, x0:x1])) for x0, y0, x1, y1 in boxes)
 
     def predict(self, prompts: Prompts, *, multimask: bool) -> _PredictorPrediction | _PhrasePrediction:
@@ -122,7 +123,7 @@ class _PredictorPrediction:
 
 
 class _PhrasePrediction:
-    """As :class:`sambench.types.TextPrediction` says. Every mask that is not empty is an instance."""
+    """As :class:`sambench.core.model.TextPrediction` says. Every mask that is not empty is an instance."""
 
     def __init__(
         self, answers: list[tuple[Any, Any, Any]], size: tuple[int, int], name: str, limit: int | None

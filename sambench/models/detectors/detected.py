@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sambench.core.mask import Image
 from sambench.readers.index_cache import Arrays
-from sambench.types import Image
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,12 +17,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from sambench.core.mask import Image
 from sambench.errors import UsageError
 from sambench.models.common import checkpoints, pretrained
 from sambench.models.detectors import detectron2_detector
 from sambench.models.detectors.detected import Detect, Detected, LocatedDetector
 from sambench.readers.index_cache import Arrays, cached
-from sambench.types import Image
 
 DETECTRON2 = "detectron2:"
 """How a reference begins that names a configuration and a checkpoint of detectron2, separated by a comma."""

@@ -16,9 +16,9 @@ import numpy as np
 import torch
 
 from sambench import masks
+from sambench.core.mask import Image, Mask
 from sambench.errors import UsageError
 from sambench.models.detectors.detected import Detect, Detected, LocatedDetector
-from sambench.types import Image, Mask
 
 
 def locate(reference: str) -> LocatedDetector:

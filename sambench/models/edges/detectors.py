@@ -20,9 +20,10 @@ from skimage.color import rgb2gray
 from skimage.filters import gaussian, sobel
 from skimage.segmentation import felzenszwalb, find_boundaries
 
+from sambench.core.mask import Image
+from sambench.core.model import Prediction, Prompts
 from sambench.models.cards import Found
 from sambench.models.edges import kernels
-from sambench.types import Image, Prediction, Prompts
 
 VERSION = 1
 """Counted up whenever a map changes, so that runs of two versions are never taken for one model."""
@@ -80,7 +81,8 @@ def load(name: str, options: Any, device: str, encode_batch: int) -> EdgeDetecto
 
 
 class EdgeDetector:
-    """A :class:`sambench.types.Model` that answers edges and no prompts. ``thin``: its maps are thinned already."""
+    """A :class:`sambench.core.model.Model` that answers edges and no prompts. ``thin``: its maps are thinned
+    already."""
 
     name: ClassVar[str]
     thin: ClassVar[bool]

@@ -17,10 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import correlate1d
 
+from sambench.core.mask import Mask
+from sambench.core.model import Prediction, View
 from sambench.models.common.logit_windows import SoftPrediction
 from sambench.models.common.point_grid import one_point_each, point_grid
 from sambench.models.common.wrapper import ModelAnswerError
-from sambench.types import Mask, Prediction, View
 
 MARGIN = 2
 """Pixels around a mask that its boundary's gradients depend on: one outside, and its neighbour."""

@@ -16,12 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sambench.core.mask import Image, Mask
+from sambench.core.model import Prompts
 from sambench.errors import UsageError
 from sambench.models.cards import Found
 from sambench.models.common import checkpoints
 from sambench.models.common.checkpoints import Source
 from sambench.models.fast_sam import fast_sam_weights
-from sambench.types import Image, Mask, Prompts
 
 SCALES = {"fast_sam_x": "x", "fast_sam_s": "s"}
 """Of YOLOv8-seg, by model."""
@@ -69,7 +70,7 @@ def load(name: str, options: Options, device: str, encode_batch: int = 0) -> Fas
 
 
 class FastSamModel:
-    """A FastSAM, satisfying :class:`sambench.types.Model`. ``everything``: what finds the masks."""
+    """A FastSAM, satisfying :class:`sambench.core.model.Model`. ``everything``: what finds the masks."""
 
     capabilities = frozenset({"points", "boxes"})
     encode_batch = 1

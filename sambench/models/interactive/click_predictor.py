@@ -22,10 +22,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from sambench.core.mask import Image, Mask
+from sambench.core.model import Prompts
 from sambench.models.common.exact import exact_convolutions
 from sambench.models.interactive.click_maps import GridClick, discs, flipped
 from sambench.models.interactive.zoom_in import Crop, ZoomIn, box_of, clicks_in
-from sambench.types import Image, Mask, Prompts
 
 
 class ClickNetwork(Protocol):
@@ -88,7 +89,7 @@ class LowLogits:
 
 
 class ClickModel:
-    """A click network as a :class:`sambench.types.Model`. One mask for a prompt, with or without ``multimask``.
+    """A click network as a :class:`sambench.core.model.Model`. One mask for a prompt, with or without ``multimask``.
 
     ``network``: on ``device`` and in inference mode.
     """

@@ -17,11 +17,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sambench.core.mask import Image
 from sambench.models.interactive.click_maps import GridClick, discs
 from sambench.models.interactive.click_predictor import ClickModel, ClickView, Look, LowLogits, Memory, resize
 from sambench.models.interactive.focalclick_network import FocalClickNetwork
 from sambench.models.interactive.zoom_in import Crop, ZoomIn, clicks_in
-from sambench.types import Image
 
 COARSE_CLICKS = 10
 """So many clicks are answered by both networks; the later ones change the refined crop alone."""
@@ -75,8 +75,8 @@ class Refined:
 
 
 class FocalClickModel(ClickModel):
-    """A :class:`sambench.types.Model`. ``expansion``: of the refined crop over what it is to hold. The target of the
-    settings' ZoomIn is the size of the networks' inputs, at every click."""
+    """A :class:`sambench.core.model.Model`. ``expansion``: of the refined crop over what it is to hold. The target of
+    the settings' ZoomIn is the size of the networks' inputs, at every click."""
 
     def __init__(self, network: FocalClickNetwork, expansion: float, *args: Any, **kwargs: Any) -> None:
         super().__init__(network, *args, **kwargs)

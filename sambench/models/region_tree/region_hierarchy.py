@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage.segmentation import watershed
 
+from sambench.core.mask import Image
 from sambench.models.region_tree import region_kernels
-from sambench.types import Image
 
 SMOOTHING = 1.0
 """Standard deviation (pixels) of the Gaussian before the gradient."""

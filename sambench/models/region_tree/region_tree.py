@@ -17,10 +17,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from sambench.core.mask import Image, Mask
+from sambench.core.model import Prompts
 from sambench.errors import UsageError
 from sambench.models.cards import Found
 from sambench.models.region_tree import region_hierarchy, region_kernels
-from sambench.types import Image, Mask, Prompts
 
 VERSION = 1
 """Counted up whenever an answer changes, so that runs of two versions are never taken for one model."""
@@ -66,7 +67,7 @@ def load(name: str, options: RegionTreeOptions, device: str, encode_batch: int) 
 
 
 class RegionTree:
-    """A :class:`sambench.types.Model` without weights. ``trained_on`` is empty: it has seen nothing."""
+    """A :class:`sambench.core.model.Model` without weights. ``trained_on`` is empty: it has seen nothing."""
 
     name = "region_tree"
     capabilities = frozenset({"points", "boxes", "masks", "multimask"})
@@ -102,7 +103,7 @@ class RegionTreeView:
         self._covered = np.concatenate(([0], np.cumsum(leaf_area))).astype(np.int64)
 
     def crops(self, boxes: Sequence[tuple[int, int, int, int]]) -> Iterator[RegionTreeView]:
-        """As :class:`sambench.types.View` says."""
+        """As :class:`sambench.core.model.View` says."""
         return (RegionTreeView(self.pixels[y0:y1, x0:x1], self.max_pixels) for x0, y0, x1, y1 in boxes)
 
     def predict(self, prompts: Prompts, *, multimask: bool) -> RegionTreePrediction:

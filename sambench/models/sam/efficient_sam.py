@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sambench.core.mask import Image, Mask
+from sambench.core.model import Prompts
 from sambench.errors import UsageError
 from sambench.models.cards import Found
 from sambench.models.common import checkpoints
@@ -22,7 +24,6 @@ from sambench.models.common.image_model import ImageModel, PromptOptions
 from sambench.models.common.logit_windows import LogitWindow
 from sambench.models.sam import sam
 from sambench.models.sam.efficient_sam_network import MASKS, PATCH, EfficientSam
-from sambench.types import Image, Mask, Prompts
 
 SIDE = 1024
 """Of the square input, in pixels."""
@@ -72,7 +73,7 @@ def load(name: str, options: PromptOptions, device: str, encode_batch: int = 0) 
 
 
 class EfficientSamModel(ImageModel["StretchedFrame", "EfficientSamView"]):
-    """An EfficientSAM, satisfying :class:`sambench.types.Model`. ``network``: with its weights."""
+    """An EfficientSAM, satisfying :class:`sambench.core.model.Model`. ``network``: with its weights."""
 
     capabilities = frozenset({"points", "boxes", "multimask"})
     adapter = "efficient_sam 1"
@@ -119,7 +120,7 @@ class EfficientSamView:
         self.model, self.image, self.frame, self.embedding = model, image, frame, embedding
 
     def crops(self, boxes: Sequence[tuple[int, int, int, int]]) -> Iterator[EfficientSamView]:
-        """As :class:`sambench.types.View` says."""
+        """As :class:`sambench.core.model.View` says."""
         return self.model.crops(self.image, boxes)
 
     @torch.inference_mode()

@@ -74,8 +74,8 @@ def fill(network: Any, source: Source) -> Any:
 
 
 class MobileSamModel(SamModel):
-    """A MobileSAM, satisfying :class:`sambench.types.Model`: everything but the image encoder is SAM's. ``network``:
-    with its weights."""
+    """A MobileSAM, satisfying :class:`sambench.core.model.Model`: everything but the image encoder is SAM's.
+    ``network``: with its weights."""
 
     adapter = "mobile_sam 1"
 

@@ -16,6 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sambench.core.mask import Image, Mask
+from sambench.core.model import Prompts
 from sambench.errors import UsageError
 from sambench.models.cards import Found
 from sambench.models.common import checkpoints
@@ -29,7 +31,6 @@ from sambench.models.sam.sam_decoder import ImageKeys, MaskDecoder
 from sambench.models.sam.sam_encoder import ImageEncoder, compiled
 from sambench.models.sam.sam_frame import Frame
 from sambench.models.sam.sam_weights import identify
-from sambench.types import Image, Mask, Prompts
 
 __all__ = ["Found", "Options", "SamModel", "SamOptions", "identify", "load", "load_checkpoint", "locate", "recognise"]
 
@@ -100,8 +101,8 @@ def _load(source: Source, name: str | None, options: SamOptions, device: str, en
 
 
 class SamModel(ImageModel[Frame, "SamView"]):
-    """A SAM, satisfying :class:`sambench.types.Model`. ``encoder``: ``(B, 3, S, S)`` float32 normalised pixels to ``(B,
-    (S/16)², 256)`` float32, row by row."""
+    """A SAM, satisfying :class:`sambench.core.model.Model`. ``encoder``: ``(B, 3, S, S)`` float32 normalised pixels to
+    ``(B, (S/16)², 256)`` float32, row by row."""
 
     capabilities = frozenset({"points", "boxes", "masks", "multimask"})
     adapter = "sam 1"
@@ -187,7 +188,7 @@ class SamView:
         self.image = ImageKeys(embedding, model.decoder)
 
     def crops(self, boxes: Sequence[tuple[int, int, int, int]]) -> Iterator[SamView]:
-        """As :class:`sambench.types.View` says."""
+        """As :class:`sambench.core.model.View` says."""
         return self.model.crops(self.pixels, boxes)
 
     def predict(self, prompts: Prompts, *, multimask: bool) -> SamPrediction:

@@ -17,9 +17,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sambench.core.mask import Image, Mask
 from sambench.models.common.coded_masks import CodedMasks, MaskFilter
 from sambench.models.common.logit_windows import LogitWindow
-from sambench.types import Image, Mask
 
 MEAN = (123.675, 116.28, 103.53)
 STD = (58.395, 57.12, 57.375)
@@ -74,7 +74,7 @@ class Frame:
         return (LogitWindow(0, 0, part) for part in self._full(logits))
 
     def boxes(self, logits: Tensor) -> NDArray[np.int64]:
-        """``(K, S/4, S/4)`` float32 logits to ``(K, 4)``, :attr:`sambench.types.Mask.box` of each mask."""
+        """``(K, S/4, S/4)`` float32 logits to ``(K, 4)``, :attr:`sambench.core.mask.Mask.box` of each mask."""
         if logits.device.type == "cpu":
             return np.array([self._mask(low).box for low in logits], np.int64).reshape(-1, 4)
         return self._boxes_on_device(logits)

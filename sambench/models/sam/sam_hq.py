@@ -24,7 +24,6 @@ from sambench.models.sam import sam_weights
 from sambench.models.sam.sam_frame import Frame
 from sambench.models.sam.sam_weights import Architecture
 from sambench.models.sam.transformers_sam import Asked, PromptedModel
-from sambench.models.sam2 import sam2_weights
 
 HUB = {
     "sam_hq_vit_b": "syscv-community/sam-hq-vit-base",
@@ -71,7 +70,7 @@ def recognise(source: Source) -> str | None:
     config = source.config()
     if config is not None and config.get("model_type") != "sam_hq":
         return None
-    present = sam2_weights.keys(source)
+    present = checkpoints.keys(source)
     tokens = {"mask_decoder.hf_token.weight", "mask_decoder.hq_token.weight"}
     of_a_vit = any(key.endswith(("blocks.0.attn.rel_pos_h", "layers.0.attn.rel_pos_h")) for key in present)
     return _name(_architecture(source)) if tokens & present and of_a_vit else None
@@ -85,7 +84,7 @@ def locate(name: str | None, options: SamHqOptions) -> Found:
     source = checkpoints.find(options.weights, HUB.get(name or "", ""))
     held = recognise(source)
     if held is None:
-        raise UsageError(f"{source.path} is not an HQ-SAM checkpoint: {sam2_weights.description(source)}")
+        raise UsageError(f"{source.path} is not an HQ-SAM checkpoint: {checkpoints.description(source)}")
     if name is not None and held != name:
         raise UsageError(f"{source.path} holds weights of {held}, not of {name}: name the model {held}")
     return Found(held, str(source.path), source.digest(), trained_on(source))
@@ -111,7 +110,7 @@ def _name(sizes: Architecture) -> str:
 
 
 class SamHqModel(PromptedModel):
-    """An HQ-SAM, satisfying :class:`sambench.types.Model`."""
+    """An HQ-SAM, satisfying :class:`sambench.core.model.Model`."""
 
     adapter = "sam_hq 1"
     parts = ("embedding", "fused")

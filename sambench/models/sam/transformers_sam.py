@@ -15,13 +15,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sambench.core.mask import Image
+from sambench.core.model import Prediction, Prompts
 from sambench.models.cards import Found
 from sambench.models.common.exact import exact_convolutions
 from sambench.models.common.image_model import EncoderOptions, ImageModel
 from sambench.models.sam.sam import SamPrediction
 from sambench.models.sam.sam_frame import Frame
-from sambench.models.sam2.sam2_frame import Input, SquareFrame
-from sambench.types import Image, Prediction, Prompts
+from sambench.models.sam.square_frame import Input, SquareFrame
 
 MASK_INPUT_LIMIT = 32.0
 """The released predictors of SAM 2 and its successors clamp the logits that they hand back to plus and minus this."""
@@ -43,7 +44,7 @@ class Asked:
 
 
 class PromptedModel(ImageModel[Frame, "PromptedView"]):
-    """A model that encodes images and decodes prompts, satisfying :class:`sambench.types.Model`.
+    """A model that encodes images and decodes prompts, satisfying :class:`sambench.core.model.Model`.
 
     ``network``: a torch module, for inference. ``found``: whose weights these are.
     """
@@ -83,7 +84,7 @@ class PromptedView:
         self.model, self.image, self.frame, self.features = model, image, frame, features
 
     def crops(self, boxes: Sequence[tuple[int, int, int, int]]) -> Iterator[PromptedView]:
-        """As :class:`sambench.types.View` says."""
+        """As :class:`sambench.core.model.View` says."""
         return self.model.crops(self.image, boxes)
 
     @torch.inference_mode()

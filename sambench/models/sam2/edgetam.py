@@ -35,7 +35,7 @@ def recognise(source: Source) -> str | None:
     config = source.config()
     if config is not None:
         return NAME if config.get("model_type") in ("edgetam", "edgetam_video") else None
-    present = sam2_weights.keys(source)
+    present = checkpoints.keys(source)
     of_edgetam = any(
         key.endswith(("trunk.body.stem.conv1.c.weight", "timm_model.stem.conv1.c.weight")) for key in present
     )
@@ -62,12 +62,12 @@ def trained_on(source: Source) -> frozenset[str] | None:
 def _find(weights: str) -> Source:
     source = checkpoints.find(weights, HUB)
     if recognise(source) is None:
-        raise UsageError(f"{source.path} is not an EdgeTAM checkpoint: {sam2_weights.description(source)}")
+        raise UsageError(f"{source.path} is not an EdgeTAM checkpoint: {checkpoints.description(source)}")
     return source
 
 
 class EdgeTamModel(SquareSamModel):
-    """An EdgeTAM for images, satisfying :class:`sambench.types.Model`."""
+    """An EdgeTAM for images, satisfying :class:`sambench.core.model.Model`."""
 
     adapter = "edgetam 1"
 

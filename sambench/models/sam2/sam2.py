@@ -76,14 +76,14 @@ def _find(weights: str, name: str | None) -> tuple[Source, Held]:
     source = checkpoints.find(weights, HUB.get(name or "", ""))
     held = _held(source)
     if held is None:
-        raise UsageError(f"{source.path} is not a SAM 2 checkpoint: {sam2_weights.description(source)}")
+        raise UsageError(f"{source.path} is not a SAM 2 checkpoint: {checkpoints.description(source)}")
     if name is not None and not held.is_called(name):
         raise UsageError(f"{source.path} holds weights of {held.name}, not of {name}: name the model {held.name}")
     return source, held
 
 
 def _held(source: Source) -> Held | None:
-    config, present = source.config(), sam2_weights.keys(source)
+    config, present = source.config(), checkpoints.keys(source)
     if config is not None:
         return sam2_weights.identify(source, present) if config.get("model_type") in ("sam2", "sam2_video") else None
     of_sam2 = any(key.endswith("blocks.0.attn.qkv.weight") for key in present) and any(
@@ -100,7 +100,7 @@ def _found(source: Source, held: Held, name: str | None) -> Found:
 
 
 class Sam2Model(SquareSamModel):
-    """A SAM 2 for images, satisfying :class:`sambench.types.Model`."""
+    """A SAM 2 for images, satisfying :class:`sambench.core.model.Model`."""
 
     adapter = "sam2 1"
 

@@ -15,7 +15,7 @@ from transformers.models.sam2.configuration_sam2 import (
 )
 from transformers.models.sam2.modeling_sam2 import Sam2MaskDecoder, Sam2PromptEncoder, Sam2VisionModel
 
-from sambench.models.sam2.sam2_frame import Input
+from sambench.models.sam.square_frame import Input
 
 
 class PromptNetwork(nn.Module):

@@ -74,23 +74,6 @@ def read(source: Source) -> dict[str, Tensor]:
     return checkpoints.tensors(source, "model")
 
 
-def keys(source: Source) -> frozenset[str]:
-    """The names of the tensors of any source, none for one that holds something else; for telling families apart."""
-    held: Any = checkpoints.contents(source)
-    held = held["model"] if isinstance(held.get("model"), Mapping) else held
-    return frozenset(str(key) for key, value in held.items() if isinstance(value, Tensor))
-
-
-def description(source: Source) -> str:
-    """What a source of another family holds, for a message."""
-    config = source.config()
-    return (
-        f"it is of type {config.get('model_type')!r}"
-        if config
-        else f"it holds {some(sorted(keys(source))) or 'no tensors'}"
-    )
-
-
 @dataclass(frozen=True)
 class Size:
     """A released size of Hiera, by the sizes that tensors show (``width``, ``blocks``) and those that they do not."""

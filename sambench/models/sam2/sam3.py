@@ -16,6 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sambench.core.mask import Image, Mask
+from sambench.core.model import Prediction, Prompts
 from sambench.errors import UsageError
 from sambench.models.cards import Found
 from sambench.models.common import checkpoints
@@ -26,11 +28,9 @@ from sambench.models.common.logit_windows import LogitWindow
 from sambench.models.sam.sam import SamPrediction
 from sambench.models.sam.sam_frame import Frame
 from sambench.models.sam.transformers_sam import PromptedView, SquareSamModel
-from sambench.models.sam2 import sam2_weights
 from sambench.models.sam2.sam2 import Sam2Options
 from sambench.models.text.text_components import Phrases
 from sambench.models.text.text_model import Judged, Named, answered, most_confident
-from sambench.types import Image, Mask, Prediction, Prompts
 
 NAME = "sam3"
 HUB = "facebook/sam3"
@@ -62,7 +62,7 @@ def recognise(source: Source) -> str | None:
     config = source.config()
     if config is not None:
         return NAME if config.get("model_type") == "sam3_video" else None
-    present = sam2_weights.keys(source)
+    present = checkpoints.keys(source)
     of_sam3 = any(key.startswith(("detector.", "detector_model.")) for key in present)
     return NAME if of_sam3 and any(key.startswith(("tracker.", "tracker_model.")) for key in present) else None
 
@@ -82,7 +82,7 @@ def load(name: str, options: Sam3Options, device: str, encode_batch: int = 0) ->
 def _find(weights: str) -> Source:
     source = checkpoints.find(weights, HUB)
     if recognise(source) is None:
-        raise UsageError(f"{source.path} is not a SAM 3 checkpoint: {sam2_weights.description(source)}")
+        raise UsageError(f"{source.path} is not a SAM 3 checkpoint: {checkpoints.description(source)}")
     if source.config() is None:
         raise UsageError(
             f"{source.path}: SAM 3 is loaded from a folder with config.json and model.safetensors, which {HUB} on the "
@@ -108,7 +108,7 @@ def _image_part(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 class Sam3Model(SquareSamModel):
-    """A SAM 3 for images, satisfying :class:`sambench.types.Model`."""
+    """A SAM 3 for images, satisfying :class:`sambench.core.model.Model`."""
 
     adapter = "sam3 1"
     parts = (*SquareSamModel.parts, "encoded")
@@ -188,8 +188,8 @@ class Sam3View(PromptedView):
         self.encoded, self.size = encoded, (image.shape[0], image.shape[1])
 
     def predict(self, prompts: Prompts, *, multimask: bool) -> Prediction:
-        """Phrases, alone or with points, as :class:`sambench.types.TextPrediction` says. Raises ValueError for phrases
-        with boxes or masks."""
+        """Phrases, alone or with points, as :class:`sambench.core.model.TextPrediction` says. Raises ValueError for
+        phrases with boxes or masks."""
         if prompts.text is None:
             return super().predict(prompts, multimask=multimask)
         if prompts.boxes is not None or prompts.mask_logits is not None:

@@ -17,6 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sambench.core.mask import Image, Mask
+from sambench.core.model import Model, View
 from sambench.masks import from_rle
 from sambench.models.cards import Found
 from sambench.models.common.exact import exact_convolutions
@@ -24,7 +26,6 @@ from sambench.models.common.mask_generator import GeneratorOptions, MaskGenerato
 from sambench.models.text import text_components
 from sambench.models.text.text_components import Component, Images, Phrases, normalised
 from sambench.models.text.text_model import Judged, Named, TextModel, TextView, apart
-from sambench.types import Image, Mask, Model, View
 
 KINDS = ("clip", "siglip")
 """What transformers calls the networks that will do."""
@@ -117,7 +118,7 @@ def load(name: str, options: Options, device: str, encode_batch: int) -> ClipSam
 
 
 class ClipSamModel(TextModel):
-    """See :class:`sambench.types.Model`. ``network``: transformers' CLIPModel or SiglipModel."""
+    """See :class:`sambench.core.model.Model`. ``network``: transformers' CLIPModel or SiglipModel."""
 
     def __init__(self, found: Found, promptable: Model, component: Component, options: Options, device: str) -> None:
         super().__init__(found, promptable, several=options.take == "all")

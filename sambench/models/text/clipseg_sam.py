@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sambench.clicks import Click, next_click
+from sambench.core.mask import Image, Mask
+from sambench.core.model import Model, View
 from sambench.metrics.iou import iou
 from sambench.models.cards import Found
 from sambench.models.common.exact import exact_convolutions
@@ -23,7 +25,6 @@ from sambench.models.common.point_grid import one_point_each
 from sambench.models.text import text_components
 from sambench.models.text.text_components import Component
 from sambench.models.text.text_model import Judged, Named, TextModel, TextView, apart
-from sambench.types import Image, Mask, Model, View
 
 RELEASED = {
     f"CIDAS/clipseg-{size}": frozenset({"openai_wit400m", "phrasecut", "coco"})
@@ -72,7 +73,7 @@ def load(name: str, options: Options, device: str, encode_batch: int) -> ClipSeg
 
 
 class ClipSegSamModel(TextModel):
-    """See :class:`sambench.types.Model`. ``network``: transformers' CLIPSegForImageSegmentation."""
+    """See :class:`sambench.core.model.Model`. ``network``: transformers' CLIPSegForImageSegmentation."""
 
     def __init__(self, found: Found, promptable: Model, component: Component, options: Options, device: str) -> None:
         super().__init__(found, promptable, several=True)

@@ -15,13 +15,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from sambench.core.mask import Image, Mask
+from sambench.core.model import Model, View
 from sambench.models.cards import Found
 from sambench.models.common.box_prompts import masks_of_boxes, moved
 from sambench.models.common.exact import exact_convolutions
 from sambench.models.text import text_components
 from sambench.models.text.text_components import Component, normalised
 from sambench.models.text.text_model import Judged, Named, TextModel, TextView, most_confident
-from sambench.types import Image, Mask, Model, View
 
 RELEASED = {
     "IDEA-Research/grounding-dino-tiny": frozenset({"objects365", "goldg", "cap4m", "imagenet"}),
@@ -80,7 +81,7 @@ def load(name: str, options: Options, device: str, encode_batch: int) -> Grounde
 
 
 class GroundedSamModel(TextModel):
-    """See :class:`sambench.types.Model`."""
+    """See :class:`sambench.core.model.Model`."""
 
     def __init__(self, found: Found, promptable: Model, detector: PhraseDetector, options: Options) -> None:
         super().__init__(found, promptable, several=True)

@@ -17,13 +17,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sambench.core.mask import Image
+from sambench.core.model import Model
 from sambench.errors import UsageError
 from sambench.models import zoo
 from sambench.models.cards import Found
 from sambench.models.common import checkpoints, pretrained
 from sambench.models.common.checkpoints import Source
 from sambench.models.zoo import Located
-from sambench.types import Image, Model
 
 _VOCABULARY = ("tokenizer.json", "vocab.json", "vocab.txt", "*.model")
 _PROCESSOR = ("preprocessor_config.json", "processor_config.json")

@@ -14,9 +14,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from sambench.core.mask import Image, Mask
+from sambench.core.model import KeepsEncodings, Model, Prediction, PreparesImages, Prompts, View
 from sambench.metrics.iou import counts
 from sambench.models.cards import Found
-from sambench.types import Image, KeepsEncodings, Mask, Model, Prediction, PreparesImages, Prompts, View
 
 WRONG_POINT = np.float32(2)
 """What a candidate's score loses for each point that it gets wrong: more than scores, which are cosines or
@@ -27,7 +28,7 @@ probabilities, lie apart, so that the points come before the phrase."""
 class Named:
     """What a phrase brings up in an image, without points. ``masks``: k, in any order. ``scores``: ``(k,)`` float32 in
     [-1, 1]. ``sure``: ``(k,)`` bool, those that the model gives out as instances. ``presence``, ``note``: as in
-    :class:`sambench.types.TextPrediction`."""
+    :class:`sambench.core.model.TextPrediction`."""
 
     masks: Sequence[Mask]
     scores: NDArray[np.float32]
@@ -80,9 +81,9 @@ class Prepared:
 
 
 class TextModel(ABC):
-    """A model that takes phrases besides what ``promptable`` takes, satisfying :class:`sambench.types.Model` and
-    :class:`sambench.types.PreparesImages`; and :class:`sambench.types.KeepsEncodings` where ``promptable`` does, whose
-    encodings these are: what phrases need is computed when the first phrase comes.
+    """A model that takes phrases besides what ``promptable`` takes, satisfying :class:`sambench.core.model.Model` and
+    :class:`sambench.core.model.PreparesImages`; and :class:`sambench.core.model.KeepsEncodings` where ``promptable``
+    does, whose encodings these are: what phrases need is computed when the first phrase comes.
 
     ``found``: whose weights these are. ``several``: a phrase can have more than one instance.
     """
@@ -110,12 +111,12 @@ class TextModel(ABC):
         return getattr(self.promptable, "halved", 0)
 
     def prepare(self, image: Image) -> Prepared:
-        """As :class:`sambench.types.PreparesImages` says."""
+        """As :class:`sambench.core.model.PreparesImages` says."""
         model = self.promptable
         return Prepared(image, model.prepare(image) if isinstance(model, PreparesImages) else image)
 
     def encode_prepared(self, prepared: Sequence[Prepared]) -> list[TextView]:
-        """As :class:`sambench.types.PreparesImages` says."""
+        """As :class:`sambench.core.model.PreparesImages` says."""
         model, given = self.promptable, [one.seen for one in prepared]
         views = model.encode_prepared(given) if isinstance(model, PreparesImages) else model.encode(given)
         return [self.view(one.image, seen) for one, seen in zip(prepared, views, strict=True)]
@@ -138,7 +139,7 @@ class TextView(ABC):
 
     @property
     def crops(self) -> Callable[[Sequence[tuple[int, int, int, int]]], Iterator[View]]:
-        """The promptable model's, see :class:`sambench.types.View`; AttributeError if it has none."""
+        """The promptable model's, see :class:`sambench.core.model.View`; AttributeError if it has none."""
         found: Any = getattr(self.seen, "crops")  # noqa: B009
         crops: Callable[[Sequence[tuple[int, int, int, int]]], Iterator[View]] = found
         return crops
@@ -257,7 +258,7 @@ class Answer:
 
 
 class TextAnswers:
-    """The answers to N phrases about an image of ``size`` ``(H, W)``, see :class:`sambench.types.TextPrediction`.
+    """The answers to N phrases about an image of ``size`` ``(H, W)``, see :class:`sambench.core.model.TextPrediction`.
     ``limit``: candidates of a phrase, None for all."""
 
     def __init__(self, size: tuple[int, int], answers: Sequence[Answer], limit: int | None) -> None:

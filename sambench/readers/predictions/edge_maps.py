@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
+from sambench.core.task import Predictions
 from sambench.errors import DataError, UsageError
 from sambench.readers.contents import LFS_POINTER, what_is_lacking
 from sambench.readers.files import files_by_stem
 from sambench.readers.images import MAX_PIXELS, image_size, read_labels
-from sambench.types import Predictions
 
 SUFFIXES = frozenset({".png", ".npy"})
 

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from sambench import masks
+from sambench.core.mask import Mask
+from sambench.core.task import Predictions
 from sambench.errors import DataError, UsageError
-from sambench.types import Mask, Predictions
 
 _Entries = dict[str, dict[str, list[tuple[dict[str, Any], float]]]]
 """Image id, annotation id: (run-length code, score)."""

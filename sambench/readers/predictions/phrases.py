@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from sambench import masks
+from sambench.core.mask import Mask
+from sambench.core.task import Predictions
 from sambench.errors import DataError, UsageError
-from sambench.protocols.phrases import spaced
 from sambench.readers.json.file import read_json
-from sambench.types import Mask, Predictions
+from sambench.text import spaced
 
 _HUGE = 1e15
 """Larger than any score; NaN is not smaller."""

@@ -9,7 +9,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sambench.reporting import text, tradeoffs
+from sambench.reporting import formatting, tradeoffs
 from sambench.reporting.baseline import Against, by_baseline, difference_table, not_compared
 from sambench.reporting.cuts import cuts
 from sambench.reporting.model_pages import Picture
@@ -76,15 +76,15 @@ def _page(template: str, root: str, **values: Any) -> bytes:
         cell=cell,
         dataset_page=site_links.dataset_page,
         heading=site_views.heading,
-        interval=text.interval,
+        interval=formatting.interval,
         legend=LEGEND,
         mark_words=site_views.MARK_WORDS,
         marks=marks,
         metric_title=title,
         model_page=site_links.model_page,
-        number=text.number,
+        number=formatting.number,
         run_page=site_links.run_page,
-        short=text.shortened,
+        short=formatting.shortened,
         source_link=site_views.source_link,
         unit_of=unit_of,
         **values,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sambench.reporting import text
+from sambench.reporting import formatting
 from sambench.reporting.baseline import IOU_BY_CLICKS
 from sambench.reporting.cuts import metrics_by_clicks
 from sambench.reporting.figures import PRECISION_RECALL
@@ -75,8 +75,8 @@ def _clicks(run: RunSummary) -> Chart | None:
         tuple(zip(x, (_y(v) for _, v in points), strict=True)),
         () if oracle is None else ((x[0], _y(oracle)),),
         ("clicks", "mIoU (%)"),
-        tuple((f"{k:g}", text.number(v)) for k, v in points),
-        "" if oracle is None else f"ring: oracle after one click, {text.number(oracle)}",
+        tuple((f"{k:g}", formatting.number(v)) for k, v in points),
+        "" if oracle is None else f"ring: oracle after one click, {formatting.number(oracle)}",
     )
 
 
@@ -96,8 +96,8 @@ def _precision_recall(run: RunSummary) -> Chart | None:
         ((_x(best[0], 0, 1), _y(best[1])),),
         (),
         ("recall (%)", "precision (%)"),
-        tuple((text.number(r), text.number(p)) for r, p in points),
-        f"dot: the best threshold, recall {text.number(best[0])}, precision {text.number(best[1])}",
+        tuple((formatting.number(r), formatting.number(p)) for r, p in points),
+        f"dot: the best threshold, recall {formatting.number(best[0])}, precision {formatting.number(best[1])}",
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from sambench.errors import UsageError
-from sambench.reporting.text import one_line
+from sambench.text import one_line
 
 KINDS = {"worst": "Worst cases", "median": "Median cases", "best": "Best cases", "random": "Random cases"}
 """Kinds of cases, in the order of the page, and what they are called there."""

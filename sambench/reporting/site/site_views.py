@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sambench.reporting import text
+from sambench import text
+from sambench.core.task import Metric
 from sambench.reporting.reference import Published
 from sambench.reporting.tables import Leaderboard, Row, in_unit, title
-from sambench.types import Metric
 
 MARK_WORDS = {"†": "not zero-shot", "?": "zero-shot unknown", "…": "incomplete"}
 """What a screen reader says for a mark; the legend of the table has the sentence."""

@@ -9,7 +9,7 @@ from typing import Any
 import jinja2
 
 from sambench.reporting.reference import suite_folder
-from sambench.reporting.text import cleaned
+from sambench.text import cleaned
 
 
 def folder() -> Path:

@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sambench.core.mask import Image
 from sambench.models.sam.sam_frame import Frame, Resampling, bilinear
-from sambench.types import Image
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from sambench.types import Metric
+from sambench.core.task import Metric
+from sambench.text import one_line
 
 UNDEFINED = "n/a"
 """Shown for a metric without a value."""
@@ -22,8 +23,6 @@ UNITS = {"fraction": "%"}
 
 _DECIMALS = {"fraction": 1, "clicks": 2, "masks": 0}
 
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
-_UNSHOWABLE = re.compile("[\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -44,16 +43,6 @@ _LATEX = {
     "]": "{]}",
     "*": "{*}",
 }
-
-
-def one_line(text: str) -> str:
-    """Without line breaks, control characters, characters that turn the text's direction, and lone surrogates."""
-    return cleaned(text).strip()
-
-
-def cleaned(text: str) -> str:
-    """The same, with the spaces at its ends."""
-    return _CONTROL.sub(" ", _UNSHOWABLE.sub("\ufffd", text))
 
 
 def markdown(text: str) -> str:

@@ -1,0 +1,185 @@
+"""What a model is to the suite: prompts in, predictions out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sambench.core.mask import Image, Mask
+
+
+@dataclass(frozen=True, eq=False)
+class Prompts:
+    """N prompts for one image; every part that is given has the same N.
+
+    ``points``: ``(N, P, 2)`` float32 xy in pixels of the original image. ``labels``: ``(N, P)`` int64, 1 foreground,
+    0 background, -1 padding. ``boxes``: ``(N, 4)`` float32 xyxy. ``mask_logits``: ``(N, h, w)``, what
+    :meth:`Prediction.feedback` of the same view answered earlier. ``text``: N phrases, none empty; points that come
+    with them say which of several things is meant. A model with the capability ``text`` answers them as
+    :class:`TextPrediction` says.
+    """
+
+    points: NDArray[np.float32] | None = None
+    labels: NDArray[np.int64] | None = None
+    boxes: NDArray[np.float32] | None = None
+    mask_logits: Any = None
+    text: Sequence[str] | None = None
+
+    def __post_init__(self) -> None:
+        sizes = {
+            len(part)
+            for part in (self.points, self.labels, self.boxes, self.mask_logits, self.text)
+            if part is not None
+        }
+        if len(sizes) != 1:
+            raise ValueError(f"the parts of Prompts must have one common length, got {sorted(sizes)}")
+        if (self.points is None) != (self.labels is None):
+            raise ValueError("points and labels are given together or not at all")
+        if (
+            self.points is not None
+            and self.labels is not None
+            and (self.points.ndim != 3 or self.points.shape[:2] != self.labels.shape or self.points.shape[2] != 2)
+        ):
+            raise ValueError(
+                f"points must be (N, P, 2) and labels (N, P), got {self.points.shape} and {self.labels.shape}"
+            )
+        if self.boxes is not None and self.boxes.shape[1:] != (4,):
+            raise ValueError(f"boxes must be (N, 4) xyxy, got {self.boxes.shape}")
+
+    def __len__(self) -> int:
+        for part in (self.points, self.boxes, self.mask_logits, self.text):
+            if part is not None:
+                return len(part)
+        raise AssertionError("unreachable: __post_init__ requires a part")
+
+
+class Prediction(Protocol):
+    """M candidate masks for each of N prompts.
+
+    ``scores``: ``(N, M)`` float32, the model's own estimate (of the IoU, for SAM's family); higher is better.
+    """
+
+    @property
+    def scores(self) -> NDArray[np.float32]: ...
+
+    def masks(self, which: Sequence[tuple[int, int]]) -> list[Mask]:
+        """The binary masks of the (prompt, candidate) pairs, at the original image size, made in chunks."""
+
+    def feedback(self, chosen: Sequence[tuple[int, int]]) -> Any:
+        """Unthresholded low-resolution logits ``(len(chosen), h, w)`` of the pairs, for ``Prompts.mask_logits``.
+        None if the model takes no mask prompts."""
+
+
+class TextPrediction(Prediction, Protocol):
+    """What a model with the capability ``text`` answers to N phrases, with ``multimask=True``; with ``multimask=False``
+    it is the same without all candidates but the first of each phrase (M is 1).
+
+    ``scores``: ``(N, M)`` float32, M at least 1, finite, in descending order for each phrase. They rank the candidates;
+    what they are (a cosine similarity, a probability) is the model's to say. A phrase with fewer than M candidates has
+    empty masks after them, none of them an instance, whose score is 0 or that of the last candidate if that is lower.
+
+    Candidate 0 is the answer to a phrase that is taken to name one thing, also where the model holds that there is no
+    such thing. The instances are the answer to a phrase that names all things of a kind; their union is its region.
+
+    ``instances``: ``(N, M)`` bool, the candidates that the model gives out as things that the phrase names. None of
+    them: the model holds that the image has no such thing, and rejects the phrase. ``presence``: ``(N,)`` float32,
+    finite: how sure the model is that there is such a thing, from phrase and image alone, whatever the points; higher
+    is surer, comparable between phrases and images. ``notes``: N texts for the records, empty where there is nothing to
+    say about how the phrase was read ("cut to 77 of 90 tokens").
+
+    With points, candidates that hold the foreground ones and none of the background ones come first; candidate 0 is an
+    instance if there is a foreground point (and it is not empty), and no other that holds a background point is one.
+    """
+
+    @property
+    def instances(self) -> NDArray[np.bool_]: ...
+
+    @property
+    def presence(self) -> NDArray[np.float32]: ...
+
+    @property
+    def notes(self) -> Sequence[str]: ...
+
+
+class View(Protocol):
+    """A model looking at one image: encoded once, prompted many times.
+
+    With the capability ``text``, :meth:`predict` answers prompts with text with a :class:`TextPrediction`.
+
+    With the capability ``edges`` it also has ``edges() -> NDArray[np.float32]``: ``(H, W)`` edge strength in [0, 1],
+    and ``edges_are_thin: bool``, whether the map is one that must not be thinned again.
+
+    A view that can look closer has ``crops(boxes: Sequence[tuple[int, int, int, int]]) -> Iterator[View]``: for each
+    box, xyxy pixels with right and bottom exclusive, that part of the image as an image of its own, encoded when its
+    turn comes.
+    """
+
+    def predict(self, prompts: Prompts, *, multimask: bool) -> Prediction:
+        """``multimask``: three candidates (whole, part, subpart) for an ambiguous prompt, else one."""
+
+
+CAPABILITIES = frozenset({"points", "boxes", "masks", "text", "multimask", "edges"})
+
+
+class Model(Protocol):
+    """A promptable model.
+
+    ``capabilities``: subset of :data:`CAPABILITIES`. ``trained_on``: dataset names, empty for a model that was not
+    trained, None if nobody has said. ``weights_digest``: sha256 (hex) of what makes the model's answers: the weights
+    file, or name and version of an algorithm. ``encode_batch``: images that :meth:`encode` takes at once.
+    ``batch_invariant``: an image's view does not depend, to the bit, on how many others were encoded with it.
+    """
+
+    name: str
+    capabilities: frozenset[str]
+    trained_on: frozenset[str] | None
+    weights_digest: str
+    encode_batch: int
+    batch_invariant: bool
+
+    def encode(self, images: Sequence[Image]) -> Sequence[View]: ...
+
+
+@runtime_checkable
+class PreparesImages(Protocol):
+    """A model that can take an image as far as the accelerator beforehand, on any thread, while it encodes others."""
+
+    def prepare(self, image: Image) -> Any:
+        """What :meth:`encode_prepared` takes of one image."""
+
+    def encode_prepared(self, prepared: Sequence[Any]) -> Sequence[View]:
+        """The same as ``encode`` of the images, to the bit."""
+
+
+@runtime_checkable
+class KeepsEncodings(Protocol):
+    """A model whose views can be put on disk and made again.
+
+    ``encoding_key``: everything that an encoding depends on besides the image, the weights and what is encoded with
+    it: a version of the preprocessing and of the encoder, the dtype.
+    """
+
+    encoding_key: str
+
+    def encoding(self, view: View) -> Mapping[str, NDArray[Any]]:
+        """All that is needed of a view of this model, float32 arrays by name."""
+
+    def view_of(self, image: Image, encoding: Mapping[str, NDArray[Any]]) -> View:
+        """The view of an image that has such an encoding; answers as the first one did, to the bit."""
+
+
+@runtime_checkable
+class DecodesTogether(Protocol):
+    """A model that decodes the prompts of several images at once. ``prompt_batch``: how many prompts; where it is 1
+    nothing is gained."""
+
+    prompt_batch: int
+
+    def predict_together(
+        self, views: Sequence[View], prompts: Sequence[Prompts], *, multimask: bool
+    ) -> Sequence[Prediction]:
+        """What each view's ``predict`` answers, up to the rounding of another batch."""

@@ -1,0 +1,46 @@
+"""When things were done, for `--profile`."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from sambench.engine.job import Batch, Span
+
+
+@dataclass
+class Clocked:
+    """``seconds``: how long something took, once it is over."""
+
+    seconds: float = 0.0
+
+
+class Trace:
+    """Notes when what was done, if it is to (``wanted``), and always how long it took. Safe on any thread."""
+
+    def __init__(self, wanted: bool) -> None:
+        self._wanted = wanted
+        self._spans: deque[Span] = deque()
+
+    @contextmanager
+    def span(self, stage: str, batch: Batch | None, about: str = "") -> Iterator[Clocked]:
+        clocked = Clocked()
+        epoch, began = time.time_ns(), time.perf_counter_ns()
+        try:
+            yield clocked
+        finally:
+            took = time.perf_counter_ns() - began
+            clocked.seconds = took / 1e9
+            if self._wanted:
+                where = (f"{os.uname().nodename} {os.getpid()}", threading.current_thread().name)
+                name = about or (f"batch {batch.number}" if batch else "")
+                self._spans.append(Span(stage, epoch // 1000, took // 1000, where, name))
+
+    def collect(self) -> list[Span]:
+        """What was noted since the last time."""
+        return [self._spans.popleft() for _ in range(len(self._spans))]
