@@ -234,7 +234,7 @@ def by_image(entries: Sequence[Mapping[str, Any]]) -> Mapping[int, list[Any]]:
 
 def sambench_score(case: str, truth_file: Path, results_file: Path) -> Evaluate:
     """The whole command, in this process."""
-    from sambench.cli import main as cli
+    from sambench.cli import common
 
     sambench(case, truth_file, results_file)
     task = "proposals" if case == "ar" else "instances"
@@ -243,7 +243,7 @@ def sambench_score(case: str, truth_file: Path, results_file: Path) -> Evaluate:
     def evaluate() -> Numbers:
         with tempfile.TemporaryDirectory() as out:
             os.environ["SAMBENCH_CACHE"] = f"{out}/cache"
-            cli.cli.main([*arguments, "--out", out, "--predictions", str(results_file)], standalone_mode=False)
+            common.cli.main([*arguments, "--out", out, "--predictions", str(results_file)], standalone_mode=False)
             (summary,) = Path(out).glob(f"{task}/*/*/summary.json")
             metrics = json.loads(summary.read_text())["metrics"]
         return {name: metrics[name]["value"] for name in ([f"ar@{k}" for k in LIMITS] if case == "ar" else ["ap"])}

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import sambench
-from sambench.cli import main
+from sambench.cli import common
 
 Call = Callable[..., subprocess.CompletedProcess[str]]
 UNASKED = dict.fromkeys(("SAMBENCH_DEVICE", "SAMBENCH_WORKERS", "SAMBENCH_THREADS"), "")
@@ -111,7 +111,7 @@ def test_every_flag_has_a_twin_in_the_environment(sambench_cli: Call, real_data:
         own = [p for p in command.params if isinstance(p, click.Option)]
         return [*(o for o in own if o.name not in ("version", "help")), *(o for c in below for o in flags(c))]
 
-    for option in flags(main.cli):
+    for option in flags(common.cli):
         long = next(o for o in option.opts if o.startswith("--"))
         assert option.envvar == "SAMBENCH_" + long.removeprefix("--").replace("-", "_").upper()
     done = sambench_cli(

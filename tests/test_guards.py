@@ -35,7 +35,7 @@ def tracked() -> list[Path]:
         pytest.skip("not a git checkout")
     answer = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True)
     files = [ROOT / path for path in answer.stdout.split("\0") if path]
-    assert ROOT / "sambench" / "cli.py" in files, "git does not track sambench/cli/main.py"
+    assert ROOT / "sambench" / "cli" / "main.py" in files, "git does not track sambench/cli/main.py"
     return files
 
 

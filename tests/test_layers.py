@@ -19,17 +19,18 @@ PLUGINS = sorted([*(ROOT / "tasks").glob("*.py"), *(ROOT / "datasets").glob("*.p
 PLUGIN_NAMES = {path.stem for path in PLUGINS}
 # What a plugin is made from. The rest of sambench runs plugins.
 FOR_PLUGINS = {
-    "clicking",
+    "atomic_files",
+    "clicks",
+    "demo",
     "errors",
     "masks",
     "metrics",
     "models",
-    "options",
-    "prompts",
-    "queries",
+    "plugins",
+    "protocols",
     "readers",
+    "text",
     "types",
-    "files",
 }
 
 
@@ -73,7 +74,7 @@ def test_plugin_imports_no_plugin_and_not_the_engine(path: Path) -> None:
         "from datasets.demo import Demo",
         "from sambench.suite.datasets import demo",
         "import sambench.suite.tasks.single_point",
-        "from sambench import engine",
+        "from sambench.engine import execute",
         "def f():\n    from sambench.cli.main import main",
         "import sambench",
     ],
@@ -132,7 +133,7 @@ def test_importing_sambench_loads_torch_only_where_a_model_is_made() -> None:
     names = {path.relative_to(ROOT).as_posix() for path in torch}
     assert {name for name in names if not name.startswith("sambench/models/")} == set()
     # What `list models` and every run read before a model is needed.
-    light = ("families/", "zoo.py", "cards", "wrapper", "region_", "edge_")
+    light = ("families/", "zoo.py", "cards", "requirements", "common/wrapper", "region_tree/", "edges/")
     assert {name for name in names if name.removeprefix("sambench/models/").startswith(light)} == set()
 
 
@@ -170,14 +171,17 @@ def package(tmp_path: Path) -> Path:
     [
         ("metrics/iou.py", "def f() -> None:\n    import torch"),
         ("masks.py", "import torch"),
-        ("prompts.py", "from sambench.models import zoo"),
+        ("clicks.py", "from sambench.models import zoo"),
         ("types.py", "from sambench import masks"),
+        ("core/task.py", "from sambench import masks"),
         ("errors.py", "from sambench.types import Mask"),
-        ("run.py", "from sambench import engine"),
-        ("models/zoo.py", "from sambench import engine"),
-        ("plugins.py", "from sambench.models import zoo"),
-        ("readers/images.py", "from sambench import plugins"),
-        ("engine.py", "from sambench import cli"),
+        ("runs/directory.py", "from sambench.engine import execute"),
+        ("models/zoo.py", "from sambench.engine import execute"),
+        ("plugins/registry.py", "from sambench.models import zoo"),
+        ("readers/images.py", "from sambench.runs import directory"),
+        ("engine/execute.py", "from sambench import cli"),
+        ("outputs/gallery.py", "from sambench.cli import run"),
+        ("analysis/compare.py", "from sambench.outputs import gallery"),
         ("reporting/__init__.py", "from sambench import cli"),
     ],
 )
