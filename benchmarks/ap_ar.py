@@ -48,7 +48,7 @@ Evaluate = Callable[[], Numbers]
 
 def generate(folder: Path, case: str, scale: float) -> None:
     """``CASE.json`` and ``CASE.results.json``: blobs of 12 to 60 corners, ten in an image, and masks near them."""
-    from fixtures.perturbed_results import perturbed, truth_code
+    from helpers.perturbed_results import perturbed, truth_code
     from pycocotools import mask as api
 
     n_images, per_image, n_classes = CASES[case]
@@ -172,7 +172,7 @@ def hotcoco(case: str, truth_file: Path, results_file: Path) -> Evaluate:
 def sambench(case: str, truth_file: Path, results_file: Path) -> Evaluate:
     """Our evaluator: everything but checks of the input and what a run writes."""
     import orjson
-    from fixtures.perturbed_results import truth_code
+    from helpers.perturbed_results import truth_code
 
     from sambench.metrics import coco, run_lengths
 

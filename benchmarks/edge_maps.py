@@ -3,7 +3,7 @@
     python benchmarks/edge_maps.py --image FILE [--rounds 2] [--device cpu] [--json FILE]
 
 FILE is a photograph of BSDS500 (481 x 321). Both sides hold the same random ViT-B weights, changed so that masks are
-blobs and many survive box NMS (``tests/fixtures/sam_masks.py``). The peer is what scripts around the released
+blobs and many survive box NMS (``tests/helpers/sam_masks.py``). The peer is what scripts around the released
 ``SamAutomaticMaskGenerator`` do: its grid and its batches of 64 points through ``SamPredictor.predict_torch``, all
 masks at full size, its box measuring, greedy box NMS, then mask by mask sigmoid, Sobel and dilation with OpenCV on the
 whole frame, and edge NMS with scipy. Measurements alternate; each ratio is the median of the ratios of neighbours. Peak
@@ -33,8 +33,8 @@ from sambench.models.sam.sam import SamModel, SamOptions, load
 from sambench.readers.images import read_image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-import official_sam
-from fixtures.sam_masks import with_small_masks
+from helpers import official_sam
+from helpers.sam_masks import with_small_masks
 
 OPTIONS = EdgeMapOptions()
 POINTS_PER_BATCH = 64

@@ -3,7 +3,7 @@
     python benchmarks/mask_generation.py --image FILE [--points 16] [--rounds 3] [--device cpu] [--json FILE]
 
 Both sides hold the same random ViT-B weights, changed so that masks are blobs that differ from point to point
-(``tests/fixtures/sam_generator.py``). The peer is the released ``SamAutomaticMaskGenerator``, with its own batches of
+(``tests/helpers/sam_generator.py``). The peer is the released ``SamAutomaticMaskGenerator``, with its own batches of
 64 points and COCO's RLE as output. Both have encoded the image before the clock starts, so that what is compared is all
 the rest. Two settings: object proposals (protocol §4.1: filters off, NMS 0.9), and the released defaults but for a
 threshold of stability that these weights reach. But for the suppression time grows with the number of points: 64 x 64
@@ -35,7 +35,7 @@ from sambench.models.sam.sam import SamOptions, load
 from sambench.readers.images import read_image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-from fixtures.sam_generator import official_generator, stable_sam
+from helpers.sam_generator import official_generator, stable_sam
 
 SETTINGS = {
     "proposals": GeneratorOptions(pred_iou_thresh=0, stability_score_thresh=0, box_nms_thresh=0.9),

@@ -30,7 +30,7 @@ from sambench.planning.plan import make_plan, specification
 from sambench.planning.settings import Settings
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-import official_sam
+from helpers import official_sam
 
 SIZES = {
     "vit_b": VIT_B,

@@ -40,7 +40,7 @@ from sambench.suite.tasks.single_point import PLUGIN as SinglePoint
 from sambench.types import Context, Prompts, Sample
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-import official_sam
+from helpers import official_sam
 
 CLICKS = (1, 3, 9)
 CHUNK = 10

@@ -53,7 +53,7 @@ def write_runs(out: Path, models: int, datasets: int) -> None:
 
 def measure(page: Path, times: int) -> dict[str, float]:
     """Medians in milliseconds."""
-    from fixtures.browser import FLAGS, chromium_path
+    from helpers.browser import FLAGS, chromium_path
     from playwright.sync_api import sync_playwright
 
     found: dict[str, list[float]] = {"open": [], "sort": [], "filter": []}

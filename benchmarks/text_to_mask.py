@@ -4,7 +4,7 @@
         [--json FILE]
 
 All weights are random. SAM is a ViT-B whose masks are blobs that differ from point to point
-(``tests/fixtures/sam_generator.py``); CLIP is ViT-L/14@336 (``large``) or ViT-B/32 (``base``); CLIPSeg and OWLv2 have
+(``tests/helpers/sam_generator.py``); CLIP is ViT-L/14@336 (``large``) or ViT-B/32 (``base``); CLIPSeg and OWLv2 have
 the sizes of their released ViT-B. Their tokenizer is one of single bytes, so that a phrase has several times as many
 tokens as with the real one. SAM encodes the image once for all. Each line is of a fresh reader of phrases: ``phrases``
 is all that follows (proposals, crops, the reader's image part, phrases, masks of the first candidates), ``again`` as
@@ -43,8 +43,8 @@ from sambench.readers.images import read_image
 from sambench.types import Prompts
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-from fixtures.sam_generator import stable_sam
-from fixtures.tiny_text_models import clip_tokenizer, save
+from helpers.sam_generator import stable_sam
+from helpers.tiny_text_models import clip_tokenizer, save
 
 TOKENIZER, WORDS = clip_tokenizer(77)
 ENDS = {"vocab_size": WORDS, "bos_token_id": WORDS - 2, "eos_token_id": WORDS - 1, "pad_token_id": WORDS - 1}

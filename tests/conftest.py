@@ -14,11 +14,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fixtures.toy_runs import Call, arguments
+from helpers.paths import ROOT
+from helpers.toy_runs import Call, arguments
 from hypothesis import HealthCheck, settings
 from PIL import Image
-
-ROOT = Path(__file__).resolve().parents[1]
 
 # Tests run beside each other, and so do the processes they start: more threads than cores slow all of them down.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

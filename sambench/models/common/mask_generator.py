@@ -1,9 +1,9 @@
 """The automatic mask generator (Segment Anything §B; protocol §1.4): all masks of an image from grids of points.
 
 Equal to the released generator (segment_anything: automatic_mask_generator.py, utils/amg.py) where the options are:
-the same masks in the same order, which ``tests/test_mask_generator_parity.py`` holds. Points are prompted a batch at a
-time, and of each batch only run-length codes and a few numbers are kept, so that thousands of full-size masks never
-exist at once.
+the same masks in the same order, which ``tests/models/test_mask_generator_parity.py`` holds. Points are prompted a
+batch at a time, and of each batch only run-length codes and a few numbers are kept, so that thousands of full-size
+masks never exist at once.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """RITM: interactive segmentation with clicks and the previous mask, the paper's main baseline (protocol §2.7).
 
-Answers equal the authors' NoBRS predictor's; ``docs/parity/ritm.md`` has the figures and ``tests/test_ritm_parity.py``
-holds them to it.
+Answers equal the authors' NoBRS predictor's; ``docs/parity/ritm.md`` has the figures and
+``tests/models/test_ritm_parity.py`` holds them to it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The shared SAM model: Segment Anything (arXiv 2304.02643) in its three released sizes, and any of the same family.
 
-Answers equal the released predictor's (``docs/models/sam.md`` has the figures); ``tests/test_sam_parity.py`` holds
-them to it.
+Answers equal the released predictor's (``docs/models/sam.md`` has the figures); ``tests/models/test_sam_parity.py``
+holds them to it.
 """
 
 from __future__ import annotations

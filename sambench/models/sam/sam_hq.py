@@ -1,7 +1,7 @@
 """HQ-SAM (arXiv 2306.01567): SAM with a token and fused features for finer masks, through transformers' modules.
 
 Answers equal those of the released predictor (segment_anything/predictor.py of the authors' repository;
-``docs/models/sam_hq.md`` has the figures); ``tests/test_sam_hq_parity.py`` holds them to it.
+``docs/models/sam_hq.md`` has the figures); ``tests/models/test_sam_hq_parity.py`` holds them to it.
 """
 
 from __future__ import annotations

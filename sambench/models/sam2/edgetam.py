@@ -1,7 +1,7 @@
 """EdgeTAM (arXiv 2501.07256) on single images: SAM 2 with an encoder for phones.
 
 Answers equal those of the released image predictor (``docs/models/edgetam.md`` has the figures);
-``tests/test_edgetam.py`` holds them to it.
+``tests/models/test_edgetam.py`` holds them to it.
 """
 
 from __future__ import annotations

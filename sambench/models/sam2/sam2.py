@@ -1,7 +1,7 @@
 """SAM 2 and 2.1 (arXiv 2408.00714) on single images, through transformers' modules.
 
 Answers equal those of the released image predictor, SAM2ImagePredictor as ``build_sam2`` makes it
-(``docs/models/sam2.md`` has the figures); ``tests/test_sam2_parity.py`` holds them to it.
+(``docs/models/sam2.md`` has the figures); ``tests/models/test_sam2_parity.py`` holds them to it.
 """
 
 from __future__ import annotations
