@@ -10,8 +10,7 @@ import pytest
 import torch
 from helpers.sam_family import DATA, family_weights
 
-from sambench.models.sam2 import sam2_weights, sam3
-from sambench.models.sam2.sam3 import Sam3Options
+from sambench.models.sam2 import sam2_weights
 
 
 def tiny_folder(path: Path, kind: str = "sam2") -> Path:
@@ -97,11 +96,6 @@ def sam3_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (path / "vocab.json").write_text(json.dumps({word: i for i, word in enumerate(words)}))
     (path / "merges.txt").write_text("#version: 0.2\n")
     return path
-
-
-@pytest.fixture(scope="module")
-def model(folder: Path) -> sam3.Sam3Model:
-    return sam3.load("sam3", Sam3Options(weights=str(folder), text_score=0.0, fill_holes=0), "cpu")
 
 
 STORED = np.load(DATA / "sam_hq_expected.npz")

@@ -24,6 +24,12 @@ from sambench.types import Prompts
 
 __all__ = ["one_thread", "sam3_folder"]
 
+
+@pytest.fixture(scope="module")
+def model(sam3_folder: Path) -> sam3.Sam3Model:
+    return sam3.load("sam3", Sam3Options(weights=str(sam3_folder), text_score=0.0, fill_holes=0), "cpu")
+
+
 SIZE = (48, 64)
 POINTS = np.array([[[10, 12], [50, 20]], [[30, 40], [0, 0]]], np.float32)
 LABELS = np.array([[1, 0], [1, -1]])
