@@ -33,7 +33,7 @@ from typing import Any
 import pyarrow as pa
 
 from sambench import evaluate
-from sambench.engine.job import Done, Result
+from sambench.engine.job import BatchResult, Result
 from sambench.engine.result_writer import record
 from sambench.planning.plan import make_plan
 from sambench.planning.settings import Settings
@@ -176,7 +176,7 @@ def driver_seconds(run: Path, images: int = 2000) -> float:
     sent = []
     for number in range(images):
         named = first.set_column(column, first.schema.field(column), pa.array([f"{number}"] * len(first)))
-        done = Done(number, (Result([named], [Outcome(f"{number}", "scored")]),))
+        done = BatchResult(number, (Result([named], [Outcome(f"{number}", "scored")]),))
         sent.append(pickle.dumps(done))
     index = [f"{n}" for n in range(images)]
     with (

@@ -12,7 +12,7 @@ from sambench import evaluate
 from sambench.core.dataset import Dataset
 from sambench.core.task import Context, Predictions, Task
 from sambench.engine.deferred import finished
-from sambench.engine.job import Done, Result, failure_of
+from sambench.engine.job import BatchResult, Result, failure_of
 from sambench.engine.resources import processors
 from sambench.engine.result_writer import Progress, Recorded, record
 from sambench.errors import UsageError
@@ -33,7 +33,7 @@ def score(
     """Scores the predictions at a path; answers the run directory and its summary. Raises UsageError if they cannot
     be used. The digest of the predictions stands where a model's has its weights'."""
     name = name or (predictions.stem if predictions.is_file() else predictions.resolve().name)
-    unread = zoo.Located(str(predictions), name, "", None, NoOptions(), False, str(predictions))
+    unread = zoo.LocatedModel(str(predictions), name, "", None, NoOptions(), False, str(predictions))
     (triple,) = make_plan(settings, [unread]).triples
     given = triple.task.read_predictions(predictions)
     triple = replace(triple, model=replace(unread, weights_digest=given.digest))
@@ -69,7 +69,7 @@ def _check_ids(given: Predictions, triple: Triple, path: Path) -> None:
 
 def _results(
     task: Task, dataset: Dataset, given: Predictions, todo: Sequence[str], context: Context
-) -> Generator[Done, None, None]:
+) -> Generator[BatchResult, None, None]:
     for number, id in enumerate(todo):
         result = Result()
         try:
@@ -81,4 +81,4 @@ def _results(
                 result.add(id, partial(task.score, sample, given.read(id), context), task.schema)
         except Exception as error:
             result.failures.append(failure_of(id, error))
-        yield Done(number, (result,))
+        yield BatchResult(number, (result,))

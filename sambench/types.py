@@ -31,7 +31,18 @@ from sambench.core.model import (
     TextPrediction,
     View,
 )
-from sambench.core.task import Cases, Context, HasCases, Later, Measured, Metric, Predictions, Scores, TakesInputs, Task
+from sambench.core.task import (
+    Cases,
+    Context,
+    DeferredResult,
+    HasCases,
+    MetricValue,
+    Predictions,
+    SampleResult,
+    TakesInputs,
+    Task,
+    TaskSummary,
+)
 
 __all__ = [
     "CAPABILITIES",
@@ -42,16 +53,15 @@ __all__ = [
     "Context",
     "Dataset",
     "DecodesTogether",
+    "DeferredResult",
     "GroundTruth",
     "HasCases",
     "Image",
     "IndexEntry",
     "Instance",
     "KeepsEncodings",
-    "Later",
     "Mask",
-    "Measured",
-    "Metric",
+    "MetricValue",
     "Model",
     "PaperUse",
     "Prediction",
@@ -59,11 +69,26 @@ __all__ = [
     "PreparesImages",
     "Prompts",
     "Sample",
-    "Scores",
+    "SampleResult",
     "Semantics",
     "Split",
     "TakesInputs",
     "Task",
+    "TaskSummary",
     "TextPrediction",
     "View",
 ]
+
+_RENAMED = {
+    "Later": DeferredResult,
+    "Measured": SampleResult,
+    "Metric": MetricValue,
+    "Scores": TaskSummary,
+}
+"""Names of version 0.1.0, for plugins that were written for it."""
+
+
+def __getattr__(name: str) -> object:
+    if name in _RENAMED:
+        return _RENAMED[name]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -26,7 +26,17 @@ from sambench.metrics import edges as metric
 from sambench.metrics.edge_bootstrap import bootstrap_intervals
 from sambench.models.edges.edge_map import EdgeMap, EdgeMapOptions, finish, strength_from_view, to_8bit
 from sambench.readers.predictions import edge_maps
-from sambench.types import Cases, Context, Later, Measured, Metric, Predictions, Sample, Scores, View
+from sambench.types import (
+    Cases,
+    Context,
+    DeferredResult,
+    MetricValue,
+    Predictions,
+    Sample,
+    SampleResult,
+    TaskSummary,
+    View,
+)
 
 COUNTS = ("sum_r", "cnt_r", "sum_p", "cnt_p")
 """Columns of the benchmark's counts: one number for each threshold."""
@@ -109,12 +119,12 @@ class Edges:
     def excludes(self, sample: Sample) -> str:
         return "" if sample.truth.boundaries else "no_boundaries"
 
-    def measure(self, sample: Sample, view: View, context: Context) -> Later:
+    def measure(self, sample: Sample, view: View, context: Context) -> DeferredResult:
         began = time.perf_counter()
         edges = strength_from_view(view, sample.size, self.options, context.capabilities)
         return partial(self._finish, sample, edges, context.dataset, time.perf_counter() - began)
 
-    def _finish(self, sample: Sample, edges: EdgeMap, dataset: str, spent: float) -> Measured:
+    def _finish(self, sample: Sample, edges: EdgeMap, dataset: str, spent: float) -> SampleResult:
         began = time.perf_counter() - spent
         about = {"prompts": edges.prompts, "masks": edges.masks, "survivors": edges.survivors} if edges.prompts else {}
         return self._compare(sample, finish(edges, self.options), dataset, began, about)
@@ -122,7 +132,7 @@ class Edges:
     def read_predictions(self, path: Path) -> Predictions:
         return edge_maps.read_predictions(path)
 
-    def score(self, sample: Sample, answer: NDArray[Any], context: Context) -> Later:
+    def score(self, sample: Sample, answer: NDArray[Any], context: Context) -> DeferredResult:
         if answer.shape != sample.size:
             raise DataError(
                 f"the edge map of image {sample.id} is {answer.shape[0]} x {answer.shape[1]} pixels, the image "
@@ -130,7 +140,7 @@ class Edges:
             )
         return partial(self._score, sample, answer, context.dataset)
 
-    def _score(self, sample: Sample, answer: NDArray[Any], dataset: str) -> Measured:
+    def _score(self, sample: Sample, answer: NDArray[Any], dataset: str) -> SampleResult:
         began = time.perf_counter()
         if self.options.edge_nms:
             largest = 1 if answer.dtype.kind == "f" else np.iinfo(answer.dtype).max
@@ -139,7 +149,7 @@ class Edges:
 
     def _compare(
         self, sample: Sample, edges: NDArray[Any], dataset: str, began: float, about: Mapping[str, int]
-    ) -> Measured:
+    ) -> SampleResult:
         """``edges``: as :func:`sambench.metrics.edges.evaluate_image` takes it. ``about``: columns of the map's
         making."""
         o, boundaries = self.options, sample.truth.boundaries
@@ -161,9 +171,9 @@ class Edges:
             "best_f": float(best.image_f[0]),
             "time_ms": (time.perf_counter() - began) * 1000,
         }
-        return Measured([row], files={f"edge_maps/{sample.id}.png": _png(edges)} if o.save_maps else {})
+        return SampleResult([row], files={f"edge_maps/{sample.id}.png": _png(edges)} if o.save_maps else {})
 
-    def summarize(self, records: pa.Table, context: Context) -> Scores:
+    def summarize(self, records: pa.Table, context: Context) -> TaskSummary:
         shape = (records.num_rows, len(self.levels))
         counts = {
             name: records.column(name).combine_chunks().flatten().to_numpy(zero_copy_only=False).reshape(shape)
@@ -172,7 +182,7 @@ class Edges:
         scores = metric.aggregate(self.levels, **counts)
         intervals = bootstrap_intervals(**counts, rng=np.random.default_rng(context.seed))
         metrics = {
-            name: Metric(getattr(scores, name), records.num_rows, ci95_bootstrap=intervals.get(name))
+            name: MetricValue(getattr(scores, name), records.num_rows, ci95_bootstrap=intervals.get(name))
             for name in ("ods", "ois", "ap", "r50")
         }
         curves: dict[str, dict[str, list[float | None]]] = {}
@@ -196,7 +206,9 @@ class Edges:
                     "than one for all, which few thresholds or very uneven maps explain; see best_f in the records"
                 )
         annotators = sum(records.column("annotators").to_pylist())
-        return Scores(metrics, n_masks=annotators, curves=curves, warnings=warnings, headlines=("ois", "ap", "r50"))
+        return TaskSummary(
+            metrics, n_masks=annotators, curves=curves, warnings=warnings, headlines=("ois", "ap", "r50")
+        )
 
     def cases(self, records: pa.Table) -> Cases:
         """Each image by its own best F. ODS and OIS are of counts over all images, not means; this is the mean that is

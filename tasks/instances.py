@@ -28,7 +28,19 @@ from sambench.metrics.stats import metric_of
 from sambench.models.common.box_prompts import BoxMasks, masks_of_boxes, moved
 from sambench.readers.predictions import detections
 from sambench.readers.predictions.detections import Detections, Results
-from sambench.types import Context, Dataset, Instance, Later, Mask, Measured, Metric, Predictions, Sample, Scores, View
+from sambench.types import (
+    Context,
+    Dataset,
+    DeferredResult,
+    Instance,
+    Mask,
+    MetricValue,
+    Predictions,
+    Sample,
+    SampleResult,
+    TaskSummary,
+    View,
+)
 
 TRUTH = "truth"
 LIMITS: Mapping[coco.Rules, int] = {"coco": 100, "lvis": 300}
@@ -216,7 +228,7 @@ class Instances:
 
     # --- one image ---------------------------------------------------------------------------------------------------
 
-    def measure(self, sample: Sample, view: View, context: Context) -> Later:
+    def measure(self, sample: Sample, view: View, context: Context) -> DeferredResult:
         began = time.perf_counter()
         found, targets, excluded, strangers = self._detections(sample, context)
         keys = [(context.dataset, sample.id, str(k)) for k in found.places.tolist()]
@@ -249,7 +261,7 @@ class Instances:
         columns: dict[str, Any],
         excluded: Counter[str],
         spent: float,
-    ) -> Measured:
+    ) -> SampleResult:
         began = time.perf_counter() - spent
         shapes = {"": run_lengths.from_masks(made.masks, sample.size)}
         if targets is not None:
@@ -258,7 +270,7 @@ class Instances:
             shapes["detector_mask_"] = _own_masks(sample, found)
         row = self._row(sample, dataset, found, shapes, found.boxes if targets is None else None, columns, began)
         files = {f"masks/{sample.id}.json": _results(sample.id, found, made.masks)} if self.options.save_masks else {}
-        return Measured([row], dict(+excluded), files)
+        return SampleResult([row], dict(+excluded), files)
 
     def _detections(
         self, sample: Sample, context: Context
@@ -400,27 +412,27 @@ class Instances:
         results.require_known(known or {NO_CATEGORY: ""}, lambda id: True, f"dataset {self._label}")
         return Predictions(list(results.ids), results.digest, results.read)
 
-    def score(self, sample: Sample, answer: Detections, context: Context) -> Later:
+    def score(self, sample: Sample, answer: Detections, context: Context) -> DeferredResult:
         return partial(self._score, sample, answer, context.dataset)
 
-    def _score(self, sample: Sample, answer: Detections, dataset: str) -> Measured:
+    def _score(self, sample: Sample, answer: Detections, dataset: str) -> SampleResult:
         began = time.perf_counter()
         excluded = Counter(sample.truth.dropped)
         excluded["crowd"] += sum(one.crowd for one in sample.truth.instances)
         found, left_out = self._counted(sample, answer)
         row = self._row(sample, dataset, found, {"": _own_masks(sample, found)}, found.boxes, {}, began)
-        return Measured([row], dict(+(excluded + left_out)))
+        return SampleResult([row], dict(+(excluded + left_out)))
 
     # --- all images --------------------------------------------------------------------------------------------------
 
-    def summarize(self, records: pa.Table, context: Context) -> Scores:
+    def summarize(self, records: pa.Table, context: Context) -> TaskSummary:
         places = coco.image_places(records.column("image_id").to_pylist())
         truths = coco.Annotated(
             _flat(records, "truth_category"), _flat(records, "truth_ignored").reshape(-1, len(coco.AREAS))
         )
         lvis = "lvis" in records.column("rules").to_pylist()
-        metrics: dict[str, Metric] = {}
-        breakdowns: dict[str, dict[str, dict[str, Metric]]] = {"iou": {}, "size": {}, "frequency": {}, "class": {}}
+        metrics: dict[str, MetricValue] = {}
+        breakdowns: dict[str, dict[str, dict[str, MetricValue]]] = {"iou": {}, "size": {}, "frequency": {}, "class": {}}
         groups = _groups(records, truths)
         for kind in KINDS:
             if records.column(f"{kind}rank").null_count:
@@ -436,11 +448,11 @@ class Instances:
                 for name, metric in of_cut.items():
                     breakdowns[cut].setdefault(value, {})[f"{kind}{name}"] = metric
             for limit, curve in zip(BEST, best, strict=False):
-                metrics[f"ar@{limit}"] = Metric(curve.average_recall(), _count(truths))
+                metrics[f"ar@{limit}"] = MetricValue(curve.average_recall(), _count(truths))
         if records.num_rows and not records.column("iou").null_count:
             images = np.repeat(records.column("image_id").to_pylist(), _lengths(records, "iou"))
             metrics["miou"] = metric_of(_flat(records, "iou"), images.tolist(), context.seed)
-        return Scores(
+        return TaskSummary(
             metrics,
             {cut: values for cut, values in breakdowns.items() if values},
             int((~_flat(records, "truth_crowd")).sum()),
@@ -508,18 +520,20 @@ def _groups(records: pa.Table, truths: coco.Annotated) -> dict[tuple[str, str], 
 
 def _averages(
     curves: coco.Accumulated, truths: coco.Annotated, groups: Mapping[tuple[str, str], Sequence[int]]
-) -> dict[tuple[str, str], dict[str, Metric]]:
+) -> dict[tuple[str, str], dict[str, MetricValue]]:
     """AP and AR by cut and its value; over all under two empty names."""
     n = _count(truths)
-    found = {("", ""): {"ap": Metric(curves.average_precision(), n), "ar": Metric(curves.average_recall(), n)}}
+    found = {
+        ("", ""): {"ap": MetricValue(curves.average_precision(), n), "ar": MetricValue(curves.average_recall(), n)}
+    }
     for threshold in (0.5, 0.75):
-        found["iou", f"{threshold:.2f}"] = {"ap": Metric(curves.average_precision(iou=threshold), n)}
+        found["iou", f"{threshold:.2f}"] = {"ap": MetricValue(curves.average_precision(iou=threshold), n)}
     for size in SIZES:
         of_size = _count(truths, area=size)
         average = (curves.average_precision(size), curves.average_recall(size))
-        found["size", size] = {"ap": Metric(average[0], of_size), "ar": Metric(average[1], of_size)}
+        found["size", size] = {"ap": MetricValue(average[0], of_size), "ar": MetricValue(average[1], of_size)}
     for key, members in groups.items():
-        found[key] = {"ap": Metric(curves.average_precision(categories=members), _count(truths, members))}
+        found[key] = {"ap": MetricValue(curves.average_precision(categories=members), _count(truths, members))}
     return found
 
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from sambench.errors import UsageError
 from sambench.metrics.stats import metric_of, metrics_by
 from sambench.protocols.click_loop import IDENTITY, Policy, click_through, countable, size_bins
-from sambench.types import Cases, Context, Measured, Metric, Predictions, Sample, Scores, View
+from sambench.types import Cases, Context, MetricValue, Predictions, Sample, SampleResult, TaskSummary, View
 
 THRESHOLDS = (80, 85, 90)
 """IoU in percent of the columns that RITM's script prints; clicking stops at the last."""
@@ -91,7 +91,7 @@ class NumberOfClicks:
     def excludes(self, sample: Sample) -> str:
         return "" if countable(sample, self.options.min_area)[0] else "no_valid_mask"
 
-    def measure(self, sample: Sample, view: View, context: Context) -> Measured:
+    def measure(self, sample: Sample, view: View, context: Context) -> SampleResult:
         o = self.options
         instances, excluded = countable(sample, o.min_area)
         policy = Policy(
@@ -104,7 +104,7 @@ class NumberOfClicks:
             {**one.identity(sample, context), "iou": one.ious, "score": one.scores, "time_ms": one.time_ms}
             for one in click_through(instances, sample, view, context, policy)
         ]
-        return Measured(rows, excluded)
+        return SampleResult(rows, excluded)
 
     def read_predictions(self, path: Path) -> Predictions:
         raise UsageError(
@@ -112,17 +112,17 @@ class NumberOfClicks:
             "name the model, `sambench run -t noc --model ...`"
         )
 
-    def score(self, sample: Sample, answer: Any, context: Context) -> Measured:
+    def score(self, sample: Sample, answer: Any, context: Context) -> SampleResult:
         raise AssertionError("unreachable: read_predictions refuses")
 
-    def summarize(self, records: pa.Table, context: Context) -> Scores:
+    def summarize(self, records: pa.Table, context: Context) -> TaskSummary:
         images = records.column("image_id").to_pylist()
         sizes = size_bins(records.column("area").to_numpy())
         classes = [c if c is not None else "" for c in records.column("class").to_pylist()]
         ious = self._ious(records)
-        metrics: dict[str, Metric] = {}
-        by_size: dict[str, dict[str, Metric]] = {}
-        by_class: dict[str, dict[str, Metric]] = {}
+        metrics: dict[str, MetricValue] = {}
+        by_size: dict[str, dict[str, MetricValue]] = {}
+        by_class: dict[str, dict[str, MetricValue]] = {}
         for name, values, unit in self._values(ious):
             metrics[name] = replace(metric_of(values, images, context.seed), unit=unit)
             if name in BROKEN_DOWN:
@@ -131,10 +131,12 @@ class NumberOfClicks:
                 _add(by_class, name, metrics_by(values, classes, None, context.seed), unit)
         for threshold in THRESHOLDS:
             at_limit = int((clicks_until(ious, threshold / 100) == self.options.max_clicks).sum())
-            metrics[f"at_limit@{threshold}"] = Metric(float(at_limit) if len(ious) else None, len(ious), unit="masks")
+            metrics[f"at_limit@{threshold}"] = MetricValue(
+                float(at_limit) if len(ious) else None, len(ious), unit="masks"
+            )
         by_class.pop("", None)
         curve = [math.fsum(column) / len(column) if len(column) else None for column in ious.T]
-        return Scores(
+        return TaskSummary(
             metrics,
             {"size": {s: by_size[s] for s in ("small", "medium", "large") if s in by_size}, "class": by_class},
             len(images),
@@ -181,7 +183,7 @@ def clicks_until(ious: NDArray[np.float64], threshold: float) -> NDArray[np.int6
     return noc
 
 
-def _add(groups: dict[str, dict[str, Metric]], name: str, metrics: Mapping[str, Metric], unit: str) -> None:
+def _add(groups: dict[str, dict[str, MetricValue]], name: str, metrics: Mapping[str, MetricValue], unit: str) -> None:
     for group, metric in metrics.items():
         groups.setdefault(group, {})[name] = replace(metric, unit=unit)
 

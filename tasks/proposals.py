@@ -27,7 +27,17 @@ from sambench.metrics.stats import metric_of
 from sambench.models.common.mask_generator import GeneratorOptions, MaskGenerator
 from sambench.readers.predictions import detections
 from sambench.readers.predictions.detections import Detections
-from sambench.types import Context, Instance, Later, Measured, Metric, Predictions, Sample, Scores, View
+from sambench.types import (
+    Context,
+    DeferredResult,
+    Instance,
+    MetricValue,
+    Predictions,
+    Sample,
+    SampleResult,
+    TaskSummary,
+    View,
+)
 
 LIMITS = (1, 10, 100, 1000)
 """Numbers of proposals that recall is reported at; no more than the last count (§D.3)."""
@@ -115,7 +125,7 @@ class Proposals:
     def excludes(self, sample: Sample) -> str:
         return "" if any(not instance.crowd for instance in _truths(sample)) else "no_instances"
 
-    def measure(self, sample: Sample, view: View, context: Context) -> Later:
+    def measure(self, sample: Sample, view: View, context: Context) -> DeferredResult:
         began = time.perf_counter()
         made = MaskGenerator(self.options).generate(view, sample.size, context.capabilities)
         confidence = (made.predicted_iou.astype(np.float64) + made.stability) / 2
@@ -130,25 +140,25 @@ class Proposals:
         scores: NDArray[np.float64],
         dataset: str,
         spent: float,
-    ) -> Measured:
+    ) -> SampleResult:
         began = time.perf_counter() - spent
         masks = run_lengths.from_codes(codes, sample.size)
         files = (
             {f"proposals/{sample.id}.json": _results(sample.id, codes, scores)} if self.options.save_proposals else {}
         )
-        return Measured(*self._compare(sample, masks, scores, dataset, began), files)
+        return SampleResult(*self._compare(sample, masks, scores, dataset, began), files)
 
     def read_predictions(self, path: Path) -> Predictions:
         results = detections.load(path)
         results.require("segmentation")
         return Predictions(list(results.ids), results.digest, results.read)
 
-    def score(self, sample: Sample, answer: Detections, context: Context) -> Later:
+    def score(self, sample: Sample, answer: Detections, context: Context) -> DeferredResult:
         # Within an image the toolkit takes detections class by class, which decides among equal scores.
         answer = answer.take(np.argsort(answer.categories, kind="stable"))
         return partial(self._score, sample, answer, context.dataset)
 
-    def _score(self, sample: Sample, answer: Detections, dataset: str) -> Measured:
+    def _score(self, sample: Sample, answer: Detections, dataset: str) -> SampleResult:
         began = time.perf_counter()
         try:
             masks = run_lengths.from_codes(answer.segmentations or (), sample.size)
@@ -158,7 +168,7 @@ class Proposals:
                 f"image {sample.id}: {len(error.places)} of {len(answer)} proposals cannot be used (first: entry "
                 f"{first} of the file, {error})"
             ) from None
-        return Measured(*self._compare(sample, masks, answer.scores, dataset, began))
+        return SampleResult(*self._compare(sample, masks, answer.scores, dataset, began))
 
     def _compare(
         self, sample: Sample, proposed: RunLengths, scores: NDArray[np.float64], dataset: str, began: float
@@ -216,10 +226,10 @@ class Proposals:
         excluded["crowd"] += int(crowd.sum())
         return rows, dict(+excluded)
 
-    def summarize(self, records: pa.Table, context: Context) -> Scores:
+    def summarize(self, records: pa.Table, context: Context) -> TaskSummary:
         images = np.array(records.column("image_id").to_pylist(), dtype=object)
-        metrics: dict[str, Metric] = {}
-        breakdowns: dict[str, dict[str, dict[str, Metric]]] = {}
+        metrics: dict[str, MetricValue] = {}
+        breakdowns: dict[str, dict[str, dict[str, MetricValue]]] = {}
         for cut, subset, rows, taken in _subsets(records):
             found = self._recall(taken, images[rows].tolist(), context.seed)
             if subset == "all":
@@ -231,9 +241,9 @@ class Proposals:
         given, empty = (records.column(name).to_numpy()[first] for name in ("proposals", "empty_proposals"))
         metrics["proposals"] = replace(metric_of(given.astype(float), None, context.seed), unit="masks per image")
         headlines = tuple(name for name in metrics if name.startswith(f"{self.primary}_"))
-        return Scores(metrics, breakdowns, records.num_rows, warnings=_warnings(given, empty), headlines=headlines)
+        return TaskSummary(metrics, breakdowns, records.num_rows, warnings=_warnings(given, empty), headlines=headlines)
 
-    def _recall(self, taken: NDArray[np.int64], images: Sequence[str], seed: int) -> dict[str, Metric]:
+    def _recall(self, taken: NDArray[np.int64], images: Sequence[str], seed: int) -> dict[str, MetricValue]:
         """AR at each of :data:`LIMITS` of M truths. ``taken``: ``(M, T)``, -1 for none; ``images``: of each truth."""
         found = {
             f"ar@{limit}": metric_of(coco.recall_of_each(taken, limit), images, seed) for limit in reversed(LIMITS)

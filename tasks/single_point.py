@@ -21,7 +21,7 @@ from sambench.errors import DataError
 from sambench.metrics.stats import metric_of, metrics_by
 from sambench.protocols.click_loop import GROUP, IDENTITY, Clicked, Policy, click_through, countable, size_bins
 from sambench.readers.predictions import masks
-from sambench.types import Cases, Context, Mask, Measured, Metric, Predictions, Sample, Scores, View
+from sambench.types import Cases, Context, Mask, MetricValue, Predictions, Sample, SampleResult, TaskSummary, View
 
 FEW_VALUES = 12
 """An attribute of at most so many different values is a cut of its own accord (COCO has 12 supercategories)."""
@@ -95,17 +95,19 @@ class SinglePoint:
     def excludes(self, sample: Sample) -> str:
         return "" if countable(sample, self.options.min_area)[0] else "no_valid_mask"
 
-    def measure(self, sample: Sample, view: View, context: Context) -> Measured:
+    def measure(self, sample: Sample, view: View, context: Context) -> SampleResult:
         instances, excluded = countable(sample, self.options.min_area)
         o = self.options
         policy = Policy(o.clicks[-1], o.first_click, o.feed_mask, o.later_multimask)
         clicked = click_through(instances, sample, view, context, policy, GROUP)
-        return Measured([_row(one, sample, context) for one in clicked], excluded)
+        return SampleResult([_row(one, sample, context) for one in clicked], excluded)
 
     def read_predictions(self, path: Path) -> Predictions:
         return masks.read_predictions(path)
 
-    def score(self, sample: Sample, answers: Mapping[str, Sequence[tuple[Mask, float]]], context: Context) -> Measured:
+    def score(
+        self, sample: Sample, answers: Mapping[str, Sequence[tuple[Mask, float]]], context: Context
+    ) -> SampleResult:
         instances, excluded = countable(sample, self.options.min_area)
         rows = []
         for instance in instances:
@@ -122,14 +124,14 @@ class SinglePoint:
             scores = np.array([s for _, s in given], np.float32)
             one.answered([m for m, _ in given], scores, int(scores.argmax()), sample.truth.void)
             rows.append(_row(one, sample, context))
-        return Measured(rows, excluded)
+        return SampleResult(rows, excluded)
 
-    def summarize(self, records: pa.Table, context: Context) -> Scores:
+    def summarize(self, records: pa.Table, context: Context) -> TaskSummary:
         images = records.column("image_id").to_pylist()
         sizes = size_bins(records.column("area").to_numpy())
         classes = [c if c is not None else "" for c in records.column("class").to_pylist()]
-        metrics: dict[str, Metric] = {}
-        breakdowns: dict[str, dict[str, dict[str, Metric]]] = {"size": {}, "class": {}}
+        metrics: dict[str, MetricValue] = {}
+        breakdowns: dict[str, dict[str, dict[str, MetricValue]]] = {"size": {}, "class": {}}
         for name, values in self._values(records):
             metrics[name] = metric_of(values, images, context.seed)
             if name in ("miou", "oracle_miou"):
@@ -140,7 +142,7 @@ class SinglePoint:
                     if class_:
                         breakdowns["class"].setdefault(class_, {})[name] = metric_
         breakdowns["size"] = {s: breakdowns["size"][s] for s in ("small", "medium", "large") if s in breakdowns["size"]}
-        return Scores(
+        return TaskSummary(
             metrics,
             {**breakdowns, **self._by_attributes(records, images, context)},
             len(images),
@@ -154,16 +156,16 @@ class SinglePoint:
 
     def _by_attributes(
         self, records: pa.Table, images: Sequence[str], context: Context
-    ) -> dict[str, dict[str, dict[str, Metric]]]:
+    ) -> dict[str, dict[str, dict[str, MetricValue]]]:
         """For each attribute two cuts: by its values, and the pairs of values whose 95 % intervals do not overlap."""
         attributes = [dict(pairs) for pairs in records.column("attributes").to_pylist()]
         known = sorted({name for one in attributes for name in one})
-        cuts: dict[str, dict[str, dict[str, Metric]]] = {}
+        cuts: dict[str, dict[str, dict[str, MetricValue]]] = {}
         for name in self.options.by or [n for n in known if _is_cut({one[n] for one in attributes if n in one})]:
             rows = [row for row, one in enumerate(attributes) if name in one]
             values_of_attribute = [attributes[row][name] for row in rows]
             images_there = [images[row] for row in rows]
-            groups: dict[str, dict[str, Metric]] = {}
+            groups: dict[str, dict[str, MetricValue]] = {}
             for metric_name, values in self._values(records):
                 if metric_name in ATTRIBUTE_METRICS:
                     by_value = metrics_by(values[rows], values_of_attribute, images_there, context.seed)
@@ -213,17 +215,17 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _apart(groups: Mapping[str, Mapping[str, Metric]]) -> dict[str, dict[str, Metric]]:
+def _apart(groups: Mapping[str, Mapping[str, MetricValue]]) -> dict[str, dict[str, MetricValue]]:
     """Pairs of groups with the metrics whose normal 95 % intervals do not overlap, which the paper takes for a
     difference (§6, §C; protocol §8.3): how much the first lies above the second."""
-    pairs: dict[str, dict[str, Metric]] = {}
+    pairs: dict[str, dict[str, MetricValue]] = {}
     for (first, ours), (second, theirs) in itertools.combinations(sorted(groups.items()), 2):
         for name, a in ours.items():
             b = theirs[name]
             if a.value is None or b.value is None or a.ci95 is None or b.ci95 is None:
                 continue
             if a.ci95[1] < b.ci95[0] or b.ci95[1] < a.ci95[0]:
-                pairs.setdefault(f"{first} vs {second}", {})[name] = Metric(a.value - b.value, a.n + b.n)
+                pairs.setdefault(f"{first} vs {second}", {})[name] = MetricValue(a.value - b.value, a.n + b.n)
     return pairs
 
 

@@ -26,19 +26,19 @@ from sambench.errors import DataError, UsageError
 from sambench.metrics import coco, phrases, run_lengths
 from sambench.metrics import iou as region
 from sambench.metrics.stats import metric_of, metrics_by
-from sambench.protocols.phrases import Annotated, Asking, Known, Query, negatives, union
+from sambench.protocols.phrases import Annotated, KnownClass, PhraseProtocol, Query, negatives, union
 from sambench.readers.predictions import phrases as phrase_results
 from sambench.types import (
     Cases,
     Context,
     Dataset,
     Mask,
-    Measured,
-    Metric,
+    MetricValue,
     Predictions,
     Prompts,
     Sample,
-    Scores,
+    SampleResult,
+    TaskSummary,
     TextPrediction,
     View,
 )
@@ -119,8 +119,8 @@ class TextToMask:
         self.options = options
         if options.with_point:
             self.requires = frozenset({"text", "points"})
-        self.asking = Asking(options.phrases, options.template, options.truth)
-        self._known: Sequence[Known] = ()
+        self.asking = PhraseProtocol(options.phrases, options.template, options.truth)
+        self._known: Sequence[KnownClass] = ()
         self._given = False
 
     # --- what a run is made of ---------------------------------------------------------------------------------------
@@ -206,7 +206,7 @@ class TextToMask:
 
     # --- one image ---------------------------------------------------------------------------------------------------
 
-    def measure(self, sample: Sample, view: View, context: Context) -> Measured:
+    def measure(self, sample: Sample, view: View, context: Context) -> SampleResult:
         began = time.perf_counter()
         queries, left_out = self._queries(sample, context)
         said = _ask(view, list(dict.fromkeys(query.phrase for query in queries)))
@@ -222,7 +222,7 @@ class TextToMask:
         pointed: Mapping[str, _Pointed],
         left_out: Counter[str],
         began: float,
-    ) -> Measured:
+    ) -> SampleResult:
         """``said``: by phrase. ``pointed``: by query."""
         rows, entries = [], []
         for query in queries:
@@ -236,7 +236,7 @@ class TextToMask:
             row["time_ms"] = each
         content = json.dumps(entries, ensure_ascii=False).encode("utf-8", "surrogateescape")
         files = {f"masks/{sample.id}.json": content} if self.options.save_masks else {}
-        return Measured(rows, dict(+left_out), files)
+        return SampleResult(rows, dict(+left_out), files)
 
     def _answer(self, query: Query, said: _Said, size: tuple[int, int]) -> _Answer:
         """What counts as the answer to a query, of what was said to its phrase."""
@@ -302,7 +302,9 @@ class TextToMask:
         self._given = True
         return phrase_results.read_predictions(path, need_scores=self.options.presence is not None)
 
-    def score(self, sample: Sample, answer: Mapping[str, phrase_results.Found], context: Context) -> Measured:
+    def score(
+        self, sample: Sample, answer: Mapping[str, phrase_results.PhraseAnswer], context: Context
+    ) -> SampleResult:
         began = time.perf_counter()
         queries, left_out = self._queries(sample, context)
         for query in queries:
@@ -318,14 +320,14 @@ class TextToMask:
 
     # --- all images --------------------------------------------------------------------------------------------------
 
-    def summarize(self, records: pa.Table, context: Context) -> Scores:
+    def summarize(self, records: pa.Table, context: Context) -> TaskSummary:
         kinds = np.array(records.column("kind").to_pylist(), dtype=object)
         there, absent = np.flatnonzero(kinds != "absent"), np.flatnonzero(kinds == "absent")
         images = np.array(records.column("image_id").to_pylist(), dtype=object)
         classes = np.array([name or "" for name in records.column("class").to_pylist()], dtype=object)
         rejected = records.column("rejected").to_numpy(zero_copy_only=False).astype(np.float64)
-        metrics: dict[str, Metric] = {}
-        by_class: dict[str, dict[str, Metric]] = {}
+        metrics: dict[str, MetricValue] = {}
+        by_class: dict[str, dict[str, MetricValue]] = {}
 
         inter, whole = _column(records, "intersection", there), _column(records, "union", there)
         metrics |= phrases.region_metrics(inter, whole, images[there].tolist(), context.seed)
@@ -348,7 +350,7 @@ class TextToMask:
             metrics |= self._with_point(records, images, context.seed)
         by_class.pop("", None)
         headlines = [name for name in ("ciou", "p@0.5", "rejection_accuracy", "ap", "miou_point") if name in metrics]
-        return Scores(
+        return TaskSummary(
             metrics,
             {"class": dict(sorted(by_class.items()))} if by_class else {},
             len(there),
@@ -356,7 +358,7 @@ class TextToMask:
             headlines=headlines,
         )
 
-    def _with_point(self, records: pa.Table, images: NDArray[Any], seed: int) -> dict[str, Metric]:
+    def _with_point(self, records: pa.Table, images: NDArray[Any], seed: int) -> dict[str, MetricValue]:
         """Of the queries that were asked with a point too: with and without it, and what it changed."""
         rows = _pointed_rows(records)
         where = images[rows].tolist()
@@ -414,7 +416,7 @@ def _ask(view: View, texts: Sequence[str]) -> dict[str, _Said]:
     return said
 
 
-def _said(found: phrase_results.Found, sample: Sample, phrase: str) -> _Said:
+def _said(found: phrase_results.PhraseAnswer, sample: Sample, phrase: str) -> _Said:
     """What a file says to a phrase."""
     for mask, _ in found:
         if mask.size != sample.size:
@@ -465,7 +467,7 @@ def _detections(
     }
 
 
-def _average_precision(records: pa.Table) -> Iterator[tuple[str, str | None, Metric]]:
+def _average_precision(records: pa.Table) -> Iterator[tuple[str, str | None, MetricValue]]:
     """``ap`` and ``ap50``: name, class or None for all, metric. Nothing where a phrase's masks have no scores, and of
     expressions, which name one object each."""
     kinds = records.column("kind").to_pylist()
@@ -494,11 +496,11 @@ def _average_precision(records: pa.Table) -> Iterator[tuple[str, str | None, Met
     counted = np.bincount(to_find.category[~to_find.ignored[:, 0]], minlength=len(number))
     names = dict(zip(texts, whole.column("class").to_pylist(), strict=True))
     for metric, least in (("ap", None), ("ap50", 0.5)):
-        yield metric, None, Metric(curves.average_precision(iou=least), int(counted.sum()))
+        yield metric, None, MetricValue(curves.average_precision(iou=least), int(counted.sum()))
         for phrase, k in number.items():
             if counted[k]:
                 one = curves.average_precision(iou=least, categories=[k])
-                yield metric, names[phrase], Metric(one, int(counted[k]))
+                yield metric, names[phrase], MetricValue(one, int(counted[k]))
 
 
 def _entry(image: str, query: Query, answer: _Answer, pointed: _Pointed | None) -> dict[str, Any]:

@@ -31,7 +31,7 @@ class Context:
 
 
 @dataclass(frozen=True)
-class Measured:
+class SampleResult:
     """What a task makes of one sample: records by its schema, and the instances it left out, counted by rule.
 
     ``files``: what is to lie in the run directory besides, by relative name (``edge_maps/2018.png``).
@@ -58,12 +58,12 @@ class Predictions:
     whole_images: bool = False
 
 
-Later = Callable[[], Measured]
+DeferredResult = Callable[[], SampleResult]
 """The part of measuring that needs no model any more, to be called once, on any thread, while the model goes on."""
 
 
 @dataclass(frozen=True)
-class Metric:
+class MetricValue:
     """One number. ``value``: None if undefined. ``ci95``: ``(low, high)``. ``n``: how many values it is made of."""
 
     value: float | None
@@ -74,7 +74,7 @@ class Metric:
 
 
 @dataclass(frozen=True)
-class Scores:
+class TaskSummary:
     """What a task makes of all records of a run. ``breakdowns``: name of the cut, value of the cut, metric name.
 
     ``curves``: name of the curve, name of the axis, its values, as many for each axis; None where undefined.
@@ -82,8 +82,8 @@ class Scores:
     metrics that get a table of their own, as the primary one does. ``lower_is_better``: metrics of which less is more.
     """
 
-    metrics: Mapping[str, Metric]
-    breakdowns: Mapping[str, Mapping[str, Mapping[str, Metric]]] = field(default_factory=dict)
+    metrics: Mapping[str, MetricValue]
+    breakdowns: Mapping[str, Mapping[str, Mapping[str, MetricValue]]] = field(default_factory=dict)
     n_masks: int = 0
     curves: Mapping[str, Mapping[str, Sequence[float | None]]] = field(default_factory=dict)
     warnings: Sequence[str] = ()
@@ -143,16 +143,16 @@ class Task(Protocol):
     def excludes(self, sample: Sample) -> str:
         """The rule that leaves the whole sample out (no prompt can be made), or the empty string."""
 
-    def measure(self, sample: Sample, view: View, context: Context) -> Measured | Later:
+    def measure(self, sample: Sample, view: View, context: Context) -> SampleResult | DeferredResult:
         """The records of one sample: prompt, predict, compare. Comparing may be left for later."""
 
     def read_predictions(self, path: Path) -> Predictions:
         """What ``sambench score --predictions PATH`` is to score. Raises :class:`sambench.errors.UsageError`."""
 
-    def score(self, sample: Sample, answer: Any, context: Context) -> Measured | Later:
+    def score(self, sample: Sample, answer: Any, context: Context) -> SampleResult | DeferredResult:
         """The records of one sample from what was predicted elsewhere, as :attr:`Predictions.read` answers it."""
 
-    def summarize(self, records: Any, context: Context) -> Scores:
+    def summarize(self, records: Any, context: Context) -> TaskSummary:
         """Everything that is reported, from the records (a ``pyarrow.Table``) alone."""
 
 

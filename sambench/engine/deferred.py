@@ -9,30 +9,30 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pyarrow as pa
 
-from sambench.core.task import Later
-from sambench.engine.job import Done, Result
-from sambench.engine.spans import Trace
+from sambench.core.task import DeferredResult
+from sambench.engine.job import BatchResult, Result
+from sambench.engine.spans import SpanRecorder
 
 BEHIND = 2
 """Samples for each evaluating thread that may wait for it, besides the one in its hands: bounds what they hold."""
 
 
-class Behind:
+class DeferredMetrics:
     """What is measured later than the model needs it: on threads, while the model goes on, but not far.
 
     Holds batches in the order in which they came, with everything that is still to be done for them.
     """
 
-    def __init__(self, schemas: Sequence[pa.Schema], threads: int, trace: Trace | None = None) -> None:
+    def __init__(self, schemas: Sequence[pa.Schema], threads: int, trace: SpanRecorder | None = None) -> None:
         self._schemas, self._threads = schemas, threads
-        self._trace = trace or Trace(False)
+        self._trace = trace or SpanRecorder(False)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="evaluate")
-        self._waiting: deque[tuple[Done, list[tuple[Result, Future[Result]]]]] = deque()
+        self._waiting: deque[tuple[BatchResult, list[tuple[Result, Future[Result]]]]] = deque()
 
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def add(self, done: Done) -> None:
+    def add(self, done: BatchResult) -> None:
         futures = []
         for result, schema in zip(done.results, self._schemas, strict=True):
             futures += [(result, self._pool.submit(self._evaluate, id, later, schema)) for id, later in result.later]
@@ -49,10 +49,10 @@ class Behind:
         return self._unfinished(self._waiting) > (1 + BEHIND) * self._threads
 
     @staticmethod
-    def _unfinished(waiting: Iterable[tuple[Done, Sequence[tuple[Result, Future[Result]]]]]) -> int:
+    def _unfinished(waiting: Iterable[tuple[BatchResult, Sequence[tuple[Result, Future[Result]]]]]) -> int:
         return sum(not future.done() for _, futures in waiting for _, future in futures)
 
-    def pop(self) -> Done:
+    def pop(self) -> BatchResult:
         """The oldest, once everything is done for it."""
         done, futures = self._waiting.popleft()
         for result, future in futures:
@@ -72,7 +72,7 @@ class Behind:
         self._waiting.clear()
         self._pool.shutdown()
 
-    def _evaluate(self, id: str, later: Later, schema: pa.Schema) -> Result:
+    def _evaluate(self, id: str, later: DeferredResult, schema: pa.Schema) -> Result:
         result = Result()
         with self._trace.span("metric", None, id) as span:
             result.add(id, later, schema)
@@ -80,12 +80,14 @@ class Behind:
         return result
 
 
-def finished(results: Iterable[Done], schemas: Sequence[pa.Schema], threads: int) -> Generator[Done, None, None]:
+def finished(
+    results: Iterable[BatchResult], schemas: Sequence[pa.Schema], threads: int
+) -> Generator[BatchResult, None, None]:
     """Results with everything done that was left for later, on so many threads, in the order in which they came.
 
     The next result is asked for while earlier ones are still in work, as long as few samples are.
     """
-    behind = Behind(schemas, threads)
+    behind = DeferredMetrics(schemas, threads)
     try:
         for done in results:
             behind.add(done)

@@ -1,8 +1,8 @@
 """Handing out batches to workers that may be lost, wherever they are.
 
-A :class:`Crew` knows how to reach workers: processes of this machine (:mod:`sambench.engine.local_workers`), actors of
-a Ray cluster (:mod:`sambench.engine.ray_workers`). :func:`dispatch` decides who does what: a worker gets the next
-batch when it is ready for one, what a lost worker had in hand goes to another, and a batch that has cost several
+A :class:`WorkerPool` knows how to reach workers: processes of this machine (:mod:`sambench.engine.local_workers`),
+actors of a Ray cluster (:mod:`sambench.engine.ray_workers`). :func:`dispatch` decides who does what: a worker gets the
+next batch when it is ready for one, what a lost worker had in hand goes to another, and a batch that has cost several
 workers their lives is given up, sample by sample in the list of errors.
 """
 
@@ -14,7 +14,7 @@ from collections.abc import Generator, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-from sambench.engine.job import Batch, Done, given_up
+from sambench.engine.job import Batch, BatchResult, given_up
 from sambench.errors import SambenchError
 
 READY = 2
@@ -35,12 +35,12 @@ class News(Generic[Name]):
     read in all, of those that it was given. ``lost``: why it is gone, one line; empty while it works."""
 
     worker: Name
-    done: Sequence[Done] = ()
+    done: Sequence[BatchResult] = ()
     taken: int = 0
     lost: str = ""
 
 
-class Crew(Protocol[Name]):
+class WorkerPool(Protocol[Name]):
     """Workers that were hired, each evaluating batches of one job in the order in which it gets them."""
 
     def hire(self) -> Name:
@@ -65,7 +65,7 @@ class Crew(Protocol[Name]):
 
 
 @dataclass
-class _Hand:
+class _InFlight:
     """What a worker was given and has not finished, in that order."""
 
     batches: dict[int, Batch]
@@ -75,21 +75,21 @@ class _Hand:
 
 
 def dispatch(
-    crew: Crew[Name], work: Sequence[Batch], workers: int, tasks: int, stop: threading.Event
-) -> Generator[Done, None, None]:
+    crew: WorkerPool[Name], work: Sequence[Batch], workers: int, tasks: int, stop: threading.Event
+) -> Generator[BatchResult, None, None]:
     """What came of all batches, in any order. ``tasks``: how many the job has. ``stop``: once it is set, batches in
     work are finished and no other is begun.
 
     Raises SambenchError: a worker's own, or when workers are lost one after the other without finishing anything.
     """
     queue = deque(work)
-    hands: dict[Name, _Hand] = {}
+    hands: dict[Name, _InFlight] = {}
     deaths: Counter[int] = Counter()
     fruitless = 0
     halted = False
     try:
         for _ in range(min(workers, len(queue))):
-            hands[crew.hire()] = _Hand({})
+            hands[crew.hire()] = _InFlight({})
         while hands and (halted or queue or any(hand.batches for hand in hands.values())):
             if stop.is_set() and not halted:
                 halted = True
@@ -126,12 +126,12 @@ def dispatch(
                         del held[0]
                 queue.extendleft(reversed(held))
                 if queue:
-                    hands[crew.hire()] = _Hand({})
+                    hands[crew.hire()] = _InFlight({})
     finally:
         crew.dismiss()
 
 
-def _fill(crew: Crew[Name], worker: Name, hand: _Hand, queue: deque[Batch]) -> None:
+def _fill(crew: WorkerPool[Name], worker: Name, hand: _InFlight, queue: deque[Batch]) -> None:
     more: list[Batch] = []
     while queue and hand.given - hand.taken < READY:
         more.append(queue.popleft())

@@ -11,9 +11,9 @@ from collections.abc import Generator, Sequence
 
 from sambench.core.model import Model
 from sambench.engine.dispatch import dispatch
-from sambench.engine.inbox import Listed
-from sambench.engine.job import Batch, Done, Job, batches
-from sambench.engine.local_workers import Processes
+from sambench.engine.inbox import ListInbox
+from sambench.engine.job import Batch, BatchResult, Job, batches
+from sambench.engine.local_workers import ProcessPool
 from sambench.engine.result_writer import Progress, Recorded, record
 from sambench.engine.worker import Worker
 from sambench.runs.directory import RunDirectory
@@ -36,19 +36,21 @@ def execute(
     (:func:`sambench.engine.ray_workers.connect`). With ``stop`` set what is in hand is finished, and no more begun.
     """
     work = batches(directories[0].index, todo, job.encode_batch)
-    results: Generator[Done, None, None]
+    results: Generator[BatchResult, None, None]
     if backend == "ray":
-        from sambench.engine.ray_workers import RayCrew
+        from sambench.engine.ray_workers import RayPool
 
-        results = dispatch(RayCrew(job), work, workers, len(job.tasks), stop)
+        results = dispatch(RayPool(job), work, workers, len(job.tasks), stop)
     elif workers <= 1:
         results = _here(job, work, stop, model)
     else:
-        results = dispatch(Processes(job), work, workers, len(job.tasks), stop)
+        results = dispatch(ProcessPool(job), work, workers, len(job.tasks), stop)
     return record(results, directories, progress)
 
 
-def _here(job: Job, work: Sequence[Batch], stop: threading.Event, model: Model | None) -> Generator[Done, None, None]:
+def _here(
+    job: Job, work: Sequence[Batch], stop: threading.Event, model: Model | None
+) -> Generator[BatchResult, None, None]:
     """In this process."""
     if work:
-        yield from Worker(job, model).stream(Listed(work), stop)
+        yield from Worker(job, model).stream(ListInbox(work), stop)

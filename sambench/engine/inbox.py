@@ -18,7 +18,7 @@ class Inbox(Protocol):
         """The next batch, None if there is none at the moment. Raises EOFError if there will be none."""
 
 
-class Listed:
+class ListInbox:
     """An inbox that holds all there is."""
 
     def __init__(self, batches: Iterable[Batch]) -> None:

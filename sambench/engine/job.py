@@ -1,6 +1,6 @@
 """What goes to a worker and what comes back: plain data, which any process can send to any other.
 
-A :class:`Job` says what is evaluated, a :class:`Batch` on which images, a :class:`Done` what came of a batch.
+A :class:`Job` says what is evaluated, a :class:`Batch` on which images, a :class:`BatchResult` what came of a batch.
 
 What goes into one encoder batch follows from the place of a sample in the index: batch b holds the samples
 ``b * encode_batch`` to ``(b + 1) * encode_batch - 1``, each in its own slot, whatever else is still to do. A slot with
@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from sambench.core.task import Later, Measured
+from sambench.core.task import DeferredResult, SampleResult
 from sambench.engine.encoding_cache import EncodingsSpec
 from sambench.errors import SambenchError
 from sambench.models import zoo
@@ -49,7 +49,7 @@ class Job:
     dataset_options: Mapping[str, Any]
     root: Path
     split: str
-    model: zoo.Located
+    model: zoo.LocatedModel
     device: str
     threads: int
     encode_batch: int
@@ -107,13 +107,13 @@ class Result:
     files: dict[str, bytes] = field(default_factory=dict)
     masks: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
-    later: list[tuple[str, Later]] = field(default_factory=list)
+    later: list[tuple[str, DeferredResult]] = field(default_factory=list)
 
-    def add(self, id: str, answer: Callable[[], Measured | Later], schema: pa.Schema) -> None:
+    def add(self, id: str, answer: Callable[[], SampleResult | DeferredResult], schema: pa.Schema) -> None:
         """Takes in what a task makes of one sample, or what it leaves for later; an exception becomes a failure."""
         try:
             measured = answer()
-            if not isinstance(measured, Measured):
+            if not isinstance(measured, SampleResult):
                 self.later.append((id, measured))
                 return
             for name in measured.files:
@@ -153,7 +153,7 @@ class Span:
 
 
 @dataclass
-class Done:
+class BatchResult:
     """What came of one batch, for each task of the job. ``notes``: how often something happened that the run's
     manifest should tell (``batches_halved``: one did not fit into memory)."""
 
@@ -168,14 +168,14 @@ class Done:
             self.results[task].spend(stage, seconds / len(tasks))
 
 
-def given_up(batch: Batch, tasks: int, why: str) -> Done:
+def given_up(batch: Batch, tasks: int, why: str) -> BatchResult:
     """Every sample of a batch failed for one reason."""
     results = tuple(Result() for _ in range(tasks))
     for id, todo in zip(batch.ids, batch.todo, strict=True):
         for task in todo:
             assert id is not None
             results[task].failures.append(Failure(id, why, "WorkerLost"))
-    return Done(batch.number, results)
+    return BatchResult(batch.number, results)
 
 
 def failure_of(id: str, error: Exception) -> Failure:

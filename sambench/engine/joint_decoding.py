@@ -34,7 +34,7 @@ def measure_together(
     for the other calls as all else does. What ends a call and is no Exception is raised here, once all have ended. An
     interrupt of this thread ends each call at its next question.
     """
-    meeting = _Meeting(len(calls))
+    meeting = _Rendezvous(len(calls))
     ended: dict[int, Answer | BaseException] = {}
 
     def attend(slot: int) -> None:
@@ -86,7 +86,7 @@ class _BrokenUp(BaseException):
     """Nobody will answer any more. Not an Exception: a call must not go on as if one sample had failed."""
 
 
-class _Meeting:
+class _Rendezvous:
     """Where calls, by slot, put their questions and wait for the answers."""
 
     def __init__(self, slots: int) -> None:

@@ -15,15 +15,15 @@ from typing import Any
 
 from sambench.engine.dispatch import News
 from sambench.engine.job import Batch, Job, failure_of
-from sambench.engine.worker_thread import Desk, Taken
+from sambench.engine.worker_thread import WorkerReport, WorkerThread
 from sambench.errors import SambenchError
 
 _END_SECONDS = 5.0
 """How long a worker may take to end by itself once it has said that it will."""
 
 
-class Processes:
-    """A :class:`sambench.engine.dispatch.Crew` of spawned processes, which end with this one, also when it is
+class ProcessPool:
+    """A :class:`sambench.engine.dispatch.WorkerPool` of spawned processes, which end with this one, also when it is
     killed."""
 
     def __init__(self, job: Job) -> None:
@@ -65,7 +65,7 @@ class Processes:
         if isinstance(message, str):
             self._end(rank)
             return News(rank, lost=message)
-        assert isinstance(message, Taken)
+        assert isinstance(message, WorkerReport)
         return News(rank, message.done, message.taken, self._end(rank) if message.ended else "")
 
     def _end(self, rank: int) -> str:
@@ -111,7 +111,7 @@ def _serve(job: Job, rank: int, parent: int, connection: Connection) -> None:
         import torch
 
         job = replace(job, device=f"cuda:{rank % torch.cuda.device_count()}")
-    desk = Desk(job)
+    desk = WorkerThread(job)
 
     def listen() -> None:
         with suppress(EOFError, OSError):

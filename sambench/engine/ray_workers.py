@@ -1,7 +1,7 @@
 """Workers on a Ray cluster: an actor for each GPU, or for each share of a node's cores.
 
 At the top nothing is imported that imports numpy or torch. An actor's process imports this module before anything of
-the actor's can run, and numerical libraries read how many threads to use when they are loaded: :class:`Seat` has to
+the actor's can run, and numerical libraries read how many threads to use when they are loaded: :class:`RayActor` has to
 have set that straight by then.
 """
 
@@ -29,7 +29,7 @@ from sambench.runs import provenance
 if TYPE_CHECKING:
     from sambench.engine.dispatch import News
     from sambench.engine.job import Batch, Job
-    from sambench.engine.worker_thread import Desk, Taken
+    from sambench.engine.worker_thread import WorkerReport, WorkerThread
 
 OBJECT_STORE = 256 * 2**20
 """Bytes of a cluster made here for what is on its way: records, and the few files that tasks keep."""
@@ -112,8 +112,8 @@ def has_gpus() -> bool:
     return any(node.get("GPU", 0) >= 1 for node in _nodes())
 
 
-class RayCrew:
-    """A :class:`sambench.engine.dispatch.Crew` of Ray actors, on the cluster that is connected.
+class RayPool:
+    """A :class:`sambench.engine.dispatch.WorkerPool` of Ray actors, on the cluster that is connected.
 
     An actor that dies, or whose node does, is lost and not started again; one that finds no room waits for it.
     """
@@ -125,7 +125,7 @@ class RayCrew:
         options = {f"num_{name.lower()}s": n for name, n in self._demand.items()}
         self._seat = self._ray.remote(
             max_restarts=0, max_task_retries=0, scheduling_strategy="SPREAD", concurrency_groups=_GROUPS, **options
-        )(Seat)
+        )(RayActor)
         self._facts, self._paths = _facts(), _paths(job)
         self._hired: dict[int, _Hired] = {}
         self._names = itertools.count()
@@ -161,7 +161,7 @@ class RayCrew:
 
         hired = self._hired[name]
         try:
-            answer: str | Taken = self._ray.get(hired.ref)
+            answer: str | WorkerReport = self._ray.get(hired.ref)
         except self._ray.exceptions.RayTaskError as error:
             if isinstance(error.cause, SambenchError):
                 raise _at(hired.node, error.cause) from None
@@ -236,8 +236,8 @@ class _Hired:
     node: str = ""
 
 
-class Seat:
-    """What an actor is: a :class:`sambench.engine.worker_thread.Desk` on a node of the cluster.
+class RayActor:
+    """What an actor is: a :class:`sambench.engine.worker_thread.WorkerThread` on a node of the cluster.
 
     ``folder``: the working directory of who hired it, in which relative paths mean the same. ``environment``: of that
     process too, see ``_MIRRORED``.
@@ -249,7 +249,7 @@ class Seat:
         os.environ.update(environment)
         with suppress(OSError):  # what is missed then is named by `open`
             os.chdir(folder)
-        self._desk: Desk
+        self._desk: WorkerThread
 
     def open(self, facts: Mapping[str, str], paths: Mapping[str, int], job: bytes) -> str:
         """Begins to load the pickled job, and answers which node this is.
@@ -273,15 +273,15 @@ class Seat:
                     f"{path} {what} on node {node}: data, weights and plugins have to lie on a file system that all "
                     "nodes share"
                 )
-        from sambench.engine.worker_thread import Desk
+        from sambench.engine.worker_thread import WorkerThread
 
-        self._desk = Desk(pickle.loads(job))
+        self._desk = WorkerThread(pickle.loads(job))
         return node
 
     def give(self, batches: Sequence[Batch]) -> None:
         self._desk.give(batches)
 
-    def take(self, seconds: float) -> Taken:
+    def take(self, seconds: float) -> WorkerReport:
         return self._desk.take(seconds)
 
     def halt(self) -> None:

@@ -8,7 +8,7 @@ from sambench.errors import UsageError
 from sambench.models import zoo
 
 
-def device_for(model: zoo.Located, asked: str, backend: str = "local") -> str:
+def device_for(model: zoo.LocatedModel, asked: str, backend: str = "local") -> str:
     """``cpu`` or ``cuda``, by what this machine or the cluster has.
 
     Raises UsageError if a GPU was asked for and there is none.
@@ -41,7 +41,7 @@ def processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def threads_for(model: zoo.Located, device: str) -> int:
+def threads_for(model: zoo.LocatedModel, device: str) -> int:
     return processors() if model.uses_torch and device == "cpu" else 1
 
 
@@ -49,7 +49,7 @@ FITTING: dict[tuple[str, str, str], int] = {}
 """What was found to fit, for the models of this process."""
 
 
-def fitting_batch(model: zoo.Located, device: str) -> int:
+def fitting_batch(model: zoo.LocatedModel, device: str) -> int:
     """How many images fit on a GPU at once; see :func:`sambench.models.common.memory.fitting_batch`. Loads the
     model."""
     import torch

@@ -10,7 +10,7 @@ from collections.abc import Generator, Sequence
 from contextlib import nullcontext, suppress
 from typing import Protocol
 
-from sambench.engine.job import Done, Result, Span
+from sambench.engine.job import BatchResult, Result, Span
 from sambench.errors import SambenchError
 from sambench.runs.directory import RunDirectory
 
@@ -35,7 +35,7 @@ class Recorded:
         self.spans: list[Span] = []
         self.notes: dict[str, int] = {}
 
-    def add(self, done: Done) -> None:
+    def add(self, done: BatchResult) -> None:
         for seconds, result in zip(self.seconds, done.results, strict=True):
             for stage, spent in result.seconds.items():
                 seconds[stage] = seconds.get(stage, 0.0) + spent
@@ -44,7 +44,9 @@ class Recorded:
             self.notes[what] = self.notes.get(what, 0) + times
 
 
-def record(results: Generator[Done, None, None], directories: Sequence[RunDirectory], progress: Progress) -> Recorded:
+def record(
+    results: Generator[BatchResult, None, None], directories: Sequence[RunDirectory], progress: Progress
+) -> Recorded:
     """Writes results as they come, each task's to its directory, and closes their source.
 
     What is finished when an exception (an interrupt, a full disk) ends this is on disk.
@@ -107,11 +109,11 @@ class BackgroundWriter:
     def __init__(self, writers: Sequence[ShardWriter]) -> None:
         self.writers = writers
         self._error: BaseException | None = None
-        self._queue: queue.Queue[Done | None] = queue.Queue(WAITING)
+        self._queue: queue.Queue[BatchResult | None] = queue.Queue(WAITING)
         self._thread = threading.Thread(target=self._work, name="write", daemon=True)
         self._thread.start()
 
-    def put(self, done: Done) -> None:
+    def put(self, done: BatchResult) -> None:
         """Raises what a write before this raised."""
         self._raise()
         self._queue.put(done)

@@ -14,13 +14,13 @@ from sambench.engine.job import Batch, Span
 
 
 @dataclass
-class Clocked:
+class Elapsed:
     """``seconds``: how long something took, once it is over."""
 
     seconds: float = 0.0
 
 
-class Trace:
+class SpanRecorder:
     """Notes when what was done, if it is to (``wanted``), and always how long it took. Safe on any thread."""
 
     def __init__(self, wanted: bool) -> None:
@@ -28,8 +28,8 @@ class Trace:
         self._spans: deque[Span] = deque()
 
     @contextmanager
-    def span(self, stage: str, batch: Batch | None, about: str = "") -> Iterator[Clocked]:
-        clocked = Clocked()
+    def span(self, stage: str, batch: Batch | None, about: str = "") -> Iterator[Elapsed]:
+        clocked = Elapsed()
         epoch, began = time.time_ns(), time.perf_counter_ns()
         try:
             yield clocked

@@ -1,7 +1,7 @@
 """One model, one dataset, and the way of a batch through them: read ahead, encode once for all tasks, measure, finish.
 
-Reading runs ahead of the model on threads, and what a task leaves for later (:data:`sambench.core.task.Later`) runs
-behind it; results leave in the order of the batches all the same.
+Reading runs ahead of the model on threads, and what a task leaves for later
+(:data:`sambench.core.task.DeferredResult`) runs behind it; results leave in the order of the batches all the same.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from numpy.typing import NDArray
 
 from sambench.core.dataset import Dataset, Sample
 from sambench.core.model import DecodesTogether, Model, PreparesImages, View
-from sambench.core.task import Context, Later, Measured, TakesInputs, Task
+from sambench.core.task import Context, DeferredResult, SampleResult, TakesInputs, Task
 from sambench.engine import joint_decoding
-from sambench.engine.deferred import Behind
+from sambench.engine.deferred import DeferredMetrics
 from sambench.engine.encodings import Encodings, _say
 from sambench.engine.inbox import AHEAD, Inbox
-from sambench.engine.job import Batch, Done, Job, Result, failure_of
-from sambench.engine.spans import Trace
+from sambench.engine.job import Batch, BatchResult, Job, Result, failure_of
+from sambench.engine.spans import SpanRecorder
 from sambench.engine.timing import TimedDecoding, TimedView
 from sambench.models.requirements import require
 from sambench.plugins import options, registry
@@ -83,7 +83,7 @@ class Worker:
         self.model = model
         self.context = Context(job.label, job.seed, model.capabilities, job.helpers, job.device, job.threads)
         self.encodings = Encodings(job, model)
-        self._trace = Trace(job.profile)
+        self._trace = SpanRecorder(job.profile)
         self._started = time.perf_counter() - began
         self._stalled: tuple[float, float] | None = None
 
@@ -93,17 +93,17 @@ class Worker:
         (task,) = self.tasks
         return task
 
-    def stream(self, inbox: Inbox, stop: threading.Event | None = None) -> Generator[Done, None, None]:
+    def stream(self, inbox: Inbox, stop: threading.Event | None = None) -> Generator[BatchResult, None, None]:
         """What came of the batches of an inbox, in their order. With ``stop`` set the batch in work is finished and no
         other is begun."""
         stop = stop or threading.Event()
         ahead: deque[tuple[Batch, Future[tuple[Loaded, float]]]] = deque()
-        behind = Behind([task.schema for task in self.tasks], self.context.helpers, self._trace)
+        behind = DeferredMetrics([task.schema for task in self.tasks], self.context.helpers, self._trace)
         pool = ThreadPoolExecutor(max_workers=AHEAD, thread_name_prefix="load")
         ended, since, starting = False, time.perf_counter(), self._started
         waited = 0.0
 
-        def leave(done: Done) -> Done:
+        def leave(done: BatchResult) -> BatchResult:
             nonlocal since, starting, waited
             now = time.perf_counter()
             tasks = [t for t, result in enumerate(done.results) if result.seconds] or range(len(done.results))
@@ -223,9 +223,9 @@ class Worker:
         except Exception as error:
             return failure_of(id, error)
 
-    def run(self, batch: Batch, loaded: Loaded, load_seconds: float) -> Done:
+    def run(self, batch: Batch, loaded: Loaded, load_seconds: float) -> BatchResult:
         """Encodes and measures one batch, but for what the tasks leave for later."""
-        done = Done(batch.number, tuple(Result() for _ in self.tasks))
+        done = BatchResult(batch.number, tuple(Result() for _ in self.tasks))
         done.share("load", load_seconds, batch.tasks)
         active: list[tuple[int, _Slot]] = []
         for place, slot in enumerate(loaded):
@@ -260,7 +260,7 @@ class Worker:
             done.notes["batches_halved"] = times
         return done
 
-    def _measure(self, task: int, batch: Batch, seen: Sequence[tuple[int, _Slot, View]], done: Done) -> None:
+    def _measure(self, task: int, batch: Batch, seen: Sequence[tuple[int, _Slot, View]], done: BatchResult) -> None:
         """One task on all images of a batch that it is to measure."""
         result = done.results[task]
         if self._together(batch, task):
@@ -285,7 +285,7 @@ class Worker:
         timed = TimedDecoding(self.model)
         measure = self.tasks[task].measure
 
-        def call(slot: _Slot) -> Callable[[View], Measured | Later]:
+        def call(slot: _Slot) -> Callable[[View], SampleResult | DeferredResult]:
             return lambda view: measure(slot.sample, view, self.context)
 
         with self._trace.span(self.job.tasks[task].name, batch) as span:
@@ -347,7 +347,7 @@ class Worker:
         return self.encodings.keep("", sample.image, view)
 
 
-def _answer(answer: Measured | Later | Exception) -> Measured | Later:
+def _answer(answer: SampleResult | DeferredResult | Exception) -> SampleResult | DeferredResult:
     if isinstance(answer, Exception):
         raise answer
     return answer

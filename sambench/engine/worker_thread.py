@@ -7,21 +7,21 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sambench.engine.job import Batch, Done, Job
+from sambench.engine.job import Batch, BatchResult, Job
 from sambench.engine.worker import Worker
 
 
 @dataclass(frozen=True)
-class Taken:
+class WorkerReport:
     """``done``: what was finished since the last time. ``taken``: how many batches were begun to be read in all.
     ``ended``: nothing more will come."""
 
-    done: list[Done]
+    done: list[BatchResult]
     taken: int
     ended: bool
 
 
-class Desk:
+class WorkerThread:
     """A worker on a thread of its own, with an inbox and an outbox. The job is loaded there, not by this call."""
 
     def __init__(self, job: Job) -> None:
@@ -29,7 +29,7 @@ class Desk:
         self._inbox: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
         self._stop = threading.Event()
         self._news = threading.Condition()
-        self._done: list[Done] = []
+        self._done: list[BatchResult] = []
         self._taken = self._told = 0
         self._ended = False
         self._error: Exception | None = None
@@ -44,14 +44,14 @@ class Desk:
         self._stop.set()
         self._inbox.put(None)
 
-    def take(self, seconds: float) -> Taken:
+    def take(self, seconds: float) -> WorkerReport:
         """Waits for news, at most so long. Raises what ended the worker before its time."""
         with self._news:
             self._news.wait_for(lambda: self._done or self._taken > self._told or self._ended, seconds)
             done, self._done, self._told = self._done, [], self._taken
             if self._error is not None and not done:
                 raise self._error
-            return Taken(done, self._taken, self._ended and self._error is None)
+            return WorkerReport(done, self._taken, self._ended and self._error is None)
 
     def next(self, *, wait: bool) -> Batch | None:
         """As :class:`Inbox` says, for the worker's thread."""

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from sambench.core.task import Metric
+from sambench.core.task import MetricValue
 from sambench.metrics.stats import RESAMPLES, metric_of, metrics_by
 
 THRESHOLDS = (0.5, 0.7, 0.9)
@@ -23,7 +23,7 @@ Pixels = NDArray[np.int64]
 """``(n,)``: pixels of each query."""
 
 
-def region_metrics(intersections: Pixels, unions: Pixels, images: Sequence[str], seed: int) -> dict[str, Metric]:
+def region_metrics(intersections: Pixels, unions: Pixels, images: Sequence[str], seed: int) -> dict[str, MetricValue]:
     """``miou``, ``ciou`` and ``p@0.5``, ``p@0.7``, ``p@0.9`` of n queries, with intervals clustered by image.
 
     ``images``: ``(n,)``, the image of each. A query whose union is 0 has IoU 0. ``seed``: of the bootstrap.
@@ -36,16 +36,18 @@ def region_metrics(intersections: Pixels, unions: Pixels, images: Sequence[str],
     }
 
 
-def region_metrics_by(groups: Sequence[str], intersections: Pixels, unions: Pixels) -> dict[str, dict[str, Metric]]:
+def region_metrics_by(
+    groups: Sequence[str], intersections: Pixels, unions: Pixels
+) -> dict[str, dict[str, MetricValue]]:
     """:func:`region_metrics` by group, sorted; without the bootstrap, because classes can be more than a thousand."""
     ious = iou(intersections, unions)
-    found: dict[str, dict[str, Metric]] = {
+    found: dict[str, dict[str, MetricValue]] = {
         name: {"miou": one} for name, one in metrics_by(ious, groups, None, 0).items()
     }
     codes = _codes(groups)
     common, whole = np.bincount(codes, intersections), np.bincount(codes, unions)
     for k, name in enumerate(found):
-        found[name]["ciou"] = Metric(float(common[k] / whole[k]) if whole[k] else None, found[name]["miou"].n)
+        found[name]["ciou"] = MetricValue(float(common[k] / whole[k]) if whole[k] else None, found[name]["miou"].n)
     for least in THRESHOLDS:
         for name, one in metrics_by(reached(ious, least), groups, None, 0).items():
             found[name][f"p@{least}"] = one
@@ -65,12 +67,12 @@ def reached(ious: NDArray[np.float64], least: float) -> NDArray[np.float64]:
     return (ious >= least).astype(np.float64)
 
 
-def cumulative_iou(intersections: Pixels, unions: Pixels, images: Sequence[str], seed: int) -> Metric:
+def cumulative_iou(intersections: Pixels, unions: Pixels, images: Sequence[str], seed: int) -> MetricValue:
     """cIoU: the sum of intersections over the sum of unions; None of nothing. Its interval is the bootstrap that draws
     whole images (2.5 and 97.5 % percentiles, as :func:`sambench.metrics.stats.bootstrap_interval`); a sum over sums
     has no normal one."""
     interval = _bootstrap(intersections, unions, images, seed)
-    return Metric(_ratio(intersections, unions), len(intersections), ci95_bootstrap=interval)
+    return MetricValue(_ratio(intersections, unions), len(intersections), ci95_bootstrap=interval)
 
 
 def _ratio(intersections: Pixels, unions: Pixels) -> float | None:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sambench.core.task import Metric
+from sambench.core.task import MetricValue
 
 Values = Sequence[float] | NDArray[np.floating[Any]]
 """``(n,)`` finite numbers; for IoU fractions of 1."""
@@ -71,7 +71,7 @@ def bootstrap_means(
     return _bootstrap_means(array, _codes(clusters, array.size)[0], rng, resamples)
 
 
-def metric_of(values: Values, clusters: Labels | None, seed: int) -> Metric:
+def metric_of(values: Values, clusters: Labels | None, seed: int) -> MetricValue:
     """Mean, count and both 95 % intervals of per-mask values (fractions).
 
     ``clusters``: the image of each value; None leaves the bootstrap out. ``seed``: of the bootstrap; the caller
@@ -82,7 +82,7 @@ def metric_of(values: Values, clusters: Labels | None, seed: int) -> Metric:
     return _metric(array, codes, seed)
 
 
-def metrics_by(values: Values, groups: Labels, clusters: Labels | None, seed: int) -> dict[Any, Metric]:
+def metrics_by(values: Values, groups: Labels, clusters: Labels | None, seed: int) -> dict[Any, MetricValue]:
     """:func:`metric_of` of the values of each group (class, size), by group in sorted order.
 
     Every group is drawn with the same seed, so that it does not matter which other groups there are.
@@ -123,9 +123,9 @@ def _dense(codes: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.unique(codes, return_inverse=True)[1].astype(np.int64, copy=False)
 
 
-def _metric(values: NDArray[np.float64], codes: NDArray[np.int64] | None, seed: int) -> Metric:
+def _metric(values: NDArray[np.float64], codes: NDArray[np.int64] | None, seed: int) -> MetricValue:
     bootstrap = None if codes is None else _bootstrap_interval(values, codes, np.random.default_rng(seed), RESAMPLES)
-    return Metric(_mean(values), values.size, _normal_interval(values), bootstrap)
+    return MetricValue(_mean(values), values.size, _normal_interval(values), bootstrap)
 
 
 def _mean(values: NDArray[np.float64]) -> float | None:

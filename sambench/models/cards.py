@@ -50,7 +50,7 @@ class ModelCard:
 
 
 @dataclass(frozen=True)
-class Found:
+class WeightsInfo:
     """Weights that were found but not loaded; the words are those of :class:`sambench.core.model.Model`.
     ``path``: the file or folder, empty where there is none."""
 
@@ -69,7 +69,7 @@ class Adapter(Protocol):
     """
 
     @staticmethod
-    def locate(name: str | None, options: Any) -> Found:
+    def locate(name: str | None, options: Any) -> WeightsInfo:
         """Finds and digests the weights. ``name``: of the zoo, or None for what the weights say they are.
 
         Raises UsageError: they cannot be found or read, are of another architecture (both are named), an optional

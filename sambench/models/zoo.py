@@ -19,7 +19,7 @@ from typing import Any, cast
 from sambench.core.model import Model
 from sambench.errors import UsageError
 from sambench.models import families
-from sambench.models.cards import GPU_IMAGES, Adapter, Found, ModelCard
+from sambench.models.cards import GPU_IMAGES, Adapter, ModelCard, WeightsInfo
 from sambench.models.common.wrapper import PredictorModel
 from sambench.plugins import options
 from sambench.plugins.registry import load_object, source_digest
@@ -41,7 +41,7 @@ DEFAULT = "region_tree"
 
 
 @dataclass(frozen=True)
-class Located:
+class LocatedModel:
     """A model found but not loaded. ``name``: for directories and tables. ``options``: complete, of the adapter's
     options class. ``trained_on``: as in :class:`sambench.core.model.Model`. ``adapter``: the module that loads it,
     empty for a model of the user's own. ``capabilities``: None where only the loaded model knows them."""
@@ -83,7 +83,7 @@ def options_class(name: str) -> type:
     return cls
 
 
-def locate(reference: str, values: Mapping[str, Any]) -> Located:
+def locate(reference: str, values: Mapping[str, Any]) -> LocatedModel:
     """Finds a model and digests its weights without loading it. ``values``: what ``--set model.KEY=`` gave.
 
     Raises UsageError: unknown name (with near ones), missing or unusable weights, unknown option.
@@ -107,15 +107,15 @@ def locate(reference: str, values: Mapping[str, Any]) -> Located:
         digest.update(str(getattr(cls, "weights_digest", "")).encode())
         trained_on = getattr(cls, "trained_on", None)
         trained_on = None if trained_on is None or isinstance(trained_on, property) else frozenset(trained_on)
-        return Located(reference, name, digest.hexdigest(), trained_on, build_values, True)
+        return LocatedModel(reference, name, digest.hexdigest(), trained_on, build_values, True)
     raise UsageError(
         f"unknown model {reference!r}{options.did_you_mean(reference, names())} (`sambench list models` prints them "
         "all; a checkpoint file, a local folder, a hub id such as owner/name and path/to/file.py:Class work too)"
     )
 
 
-def _found(reference: str, found: Found, built: Any, card: ModelCard) -> Located:
-    return Located(
+def _found(reference: str, found: WeightsInfo, built: Any, card: ModelCard) -> LocatedModel:
+    return LocatedModel(
         reference,
         found.name,
         found.weights_digest,

@@ -7,7 +7,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from sambench.core.task import Context, Predictions, Task
-from sambench.engine.inbox import Listed
+from sambench.engine.inbox import ListInbox
 from sambench.engine.job import TaskJob, batches
 from sambench.engine.worker import Worker
 from sambench.errors import DataError, UsageError
@@ -70,7 +70,7 @@ def _remade(
     job = job_of(spec, TaskJob(spec.task, {**spec.task_options, **saving}), root, model_of(path, spec, session, models))
     worker, index = Worker(job), read_json(path / "index.json")
     for id in ids:
-        for done in worker.stream(Listed(batches(index, [{id}], spec.encode_batch))):
+        for done in worker.stream(ListInbox(batches(index, [{id}], spec.encode_batch))):
             (result,) = done.results
             if result.failures:
                 raise DataError(f"image {id} cannot be measured again: {result.failures[0].error}")

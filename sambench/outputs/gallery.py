@@ -33,7 +33,7 @@ from sambench.metrics.iou import iou
 from sambench.outputs import drawing, replay
 from sambench.outputs.artifacts import kept_files
 from sambench.plugins import registry
-from sambench.protocols.phrases import Asking
+from sambench.protocols.phrases import PhraseProtocol
 from sambench.reporting import formatting
 from sambench.reporting.site import site_links
 from sambench.runs.cases import read_cases, unit_of
@@ -52,7 +52,7 @@ _SAME = 1e-6
 """IoUs that differ by no more are those of the same mask."""
 
 _ASKS = ("phrases", "template", "truth")
-"""The options of a task that asks in phrases, as :class:`sambench.protocols.phrases.Asking` takes them."""
+"""The options of a task that asks in phrases, as :class:`sambench.protocols.phrases.PhraseProtocol` takes them."""
 
 _Key = tuple[str, str, int]
 """Image, name of the case in it, and the number of clicks after which it is shown."""
@@ -194,7 +194,7 @@ def _draw(
 ) -> Iterator[tuple[_Key, _Drawn]]:
     """Image by image; ``keys``: sorted."""
     given = read_json(run.path / "manifest.json")["spec"]["task_options"]
-    asking = Asking(*(given[name] for name in _ASKS)) if given.keys() >= set(_ASKS) else None
+    asking = PhraseProtocol(*(given[name] for name in _ASKS)) if given.keys() >= set(_ASKS) else None
     if asking or all(not name for _, name, _ in keys):
         yield from _draw_kept(run, keys, asking, data_root, models)
         return
@@ -210,7 +210,7 @@ def _draw(
 
 
 def _draw_kept(
-    run: RunSummary, keys: Sequence[_Key], asking: Asking | None, data_root: Path | None, models: Sequence[str]
+    run: RunSummary, keys: Sequence[_Key], asking: PhraseProtocol | None, data_root: Path | None, models: Sequence[str]
 ) -> Iterator[tuple[_Key, _Drawn]]:
     """What the task keeps of whole images: answers to phrases, or without an ``asking`` edge maps."""
     dataset, _ = replay.open_dataset(run.path, data_root)
@@ -235,7 +235,7 @@ def _of_edges(sample: Sample, content: bytes) -> _Drawn:
     return _Drawn(picture, None, f"Drawn by {len(boundaries)} people.", {})
 
 
-def _of_phrase(sample: Sample, content: bytes, name: str, asking: Asking) -> _Drawn:
+def _of_phrase(sample: Sample, content: bytes, name: str, asking: PhraseProtocol) -> _Drawn:
     query = next((query for query in asking.queries(sample)[0] if query.id == name), None)
     entry = next((entry for entry in json.loads(content) if entry["query_id"] == name), None)
     if query is None or entry is None or query.phrase != entry["phrase"]:

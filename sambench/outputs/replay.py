@@ -331,7 +331,7 @@ def open_dataset(path: Path, data_root: Path | None) -> tuple[Dataset, Path]:
     return plugin(root, spec.split, built), root
 
 
-def job_of(spec: RunSpec, task: TaskJob, root: Path, model: zoo.Located) -> Job:
+def job_of(spec: RunSpec, task: TaskJob, root: Path, model: zoo.LocatedModel) -> Job:
     """What makes the records of a run again, with one of its tasks, as it was asked for then."""
     return Job(
         tasks=(task,),
@@ -363,7 +363,7 @@ def _stored(task: Task, spec: RunSpec, session: Mapping[str, Any]) -> Prediction
     return predictions
 
 
-def model_of(path: Path, spec: RunSpec, session: Mapping[str, Any], given: Sequence[str]) -> zoo.Located:
+def model_of(path: Path, spec: RunSpec, session: Mapping[str, Any], given: Sequence[str]) -> zoo.LocatedModel:
     """The run's model, told by name and digest."""
     refused = []
     for reference in given:

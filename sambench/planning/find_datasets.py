@@ -15,7 +15,7 @@ from sambench.plugins import options, registry
 
 
 @dataclass(frozen=True)
-class Found:
+class LocatedDataset:
     """A dataset on disk, for one task."""
 
     label: str
@@ -52,13 +52,13 @@ class Missing:
 
 def find_datasets(
     settings: Settings, task: str | None, values: Mapping[str, str], *, asked: bool = True
-) -> tuple[list[Found], list[Missing]]:
+) -> tuple[list[LocatedDataset], list[Missing]]:
     """The datasets that were asked for, and the members of collections that are not there. ``task`` None: for any;
     ``asked``: it was asked for by its name.
 
     Raises UsageError for one that was named itself and is not there, or that such a task is not defined on.
     """
-    found: list[Found] = []
+    found: list[LocatedDataset] = []
     absent: list[Missing] = []
     for request in registry.parse_datasets(settings.datasets):
         collection = request.name in COLLECTIONS
@@ -94,7 +94,7 @@ def locate(
     settings: Settings,
     task: str | None,
     values: Mapping[str, str],
-) -> Found | None:
+) -> LocatedDataset | None:
     """The dataset on disk, or None. Raises UsageError on an unknown split or option, or a copy that is on its way."""
     split, built = choose(plugin, arguments, settings, task, values)
     root = plugin.locate(settings.data_root, split, built)
@@ -107,7 +107,7 @@ def locate(
             f"dataset {name} at {root} is not whole yet, {', '.join(missing)} is to come: `sambench data get {name}` "
             f"goes on; to use what is there, delete {record}"
         )
-    return Found(str(registry.Request(name, tuple(arguments))), reference, plugin, root, split, built)
+    return LocatedDataset(str(registry.Request(name, tuple(arguments))), reference, plugin, root, split, built)
 
 
 def choose(

@@ -16,7 +16,7 @@ from sambench.engine.resources import FITTING, device_for, fitting_batch, proces
 from sambench.errors import UsageError
 from sambench.models import zoo
 from sambench.models.requirements import lacking
-from sambench.planning.find_datasets import Found, Missing, explain_missing, find_datasets
+from sambench.planning.find_datasets import LocatedDataset, Missing, explain_missing, find_datasets
 from sambench.planning.settings import SET_OWNERS, Settings
 from sambench.plugins import options, registry
 from sambench.runs.directory import (
@@ -44,8 +44,8 @@ class Triple:
     task: Task
     task_reference: str
     task_options: Any
-    found: Found
-    model: zoo.Located
+    found: LocatedDataset
+    model: zoo.LocatedModel
     settings: Settings
     subset: str
     index: Sequence[str] = field(repr=False)
@@ -57,7 +57,7 @@ class Triple:
         return f"{self.task.name} · {self.found.label} · {self.model.name}"
 
 
-def make_plan(settings: Settings, models: Sequence[zoo.Located] | None = None) -> Plan:
+def make_plan(settings: Settings, models: Sequence[zoo.LocatedModel] | None = None) -> Plan:
     """Finds everything before anything is evaluated. Raises UsageError if something cannot be.
 
     ``models``: given by who has found them already; else those of the settings. Of the tasks that ``all`` stands for
@@ -218,7 +218,7 @@ def zero_shot(trained_on: frozenset[str] | None, card: Card) -> str:
     return "no" if trained_on & {card.name, *card.same_images_as} else "yes"
 
 
-def workers_for(model: zoo.Located, spec: RunSpec, settings: Settings) -> int:
+def workers_for(model: zoo.LocatedModel, spec: RunSpec, settings: Settings) -> int:
     """A model on a GPU gets a worker for each; one that computes on all cores gets one; the others a core each. On a
     cluster as many as it has room for."""
     if settings.backend == "ray":
@@ -232,7 +232,7 @@ def workers_for(model: zoo.Located, spec: RunSpec, settings: Settings) -> int:
     return 1 if spec.threads > 1 else processors()
 
 
-def _encode_batch(model: zoo.Located, device: str, settings: Settings) -> int:
+def _encode_batch(model: zoo.LocatedModel, device: str, settings: Settings) -> int:
     """By model and device; on a GPU of this machine as many as fit. Not so where several machines have to agree."""
     if device == "cuda" and model.adapter and settings.shard is None and settings.backend == "local":
         key = (model.name, model.weights_digest, repr(model.options))

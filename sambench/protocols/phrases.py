@@ -23,7 +23,7 @@ Kind = Literal["class", "expression", "absent"]
 
 
 @dataclass(frozen=True)
-class Known:
+class KnownClass:
     """A class that a dataset knows, by its phrase. ``numbers``: of the categories of that phrase."""
 
     phrase: str
@@ -61,7 +61,7 @@ class Query:
 
 
 @dataclass(frozen=True)
-class Asking:
+class PhraseProtocol:
     """How queries are made. ``phrases``: of class names, of expressions, or ``auto``: of expressions where an image has
     them. ``template``: what stands around the name of a class. ``truth``: of a class, the union of its objects or each
     of them."""
@@ -131,17 +131,17 @@ class Asking:
                 first = annotated if one is members[0] else None
                 yield Query(one.id, "class", phrase, name, (one,), one.mask, sample.truth.void, first)
 
-    def known(self, dataset: Dataset) -> list[Known]:
+    def known(self, dataset: Dataset) -> list[KnownClass]:
         """The classes of a dataset that have a phrase: its categories, else those of its card."""
         named = getattr(dataset, "categories", None) or dict(enumerate(dataset.card.classes))
-        found: dict[str, Known] = {}
+        found: dict[str, KnownClass] = {}
         for number, name in named.items():
             if phrase := self.phrase(name):
-                earlier = found.get(phrase, Known(phrase, name, frozenset()))
-                found[phrase] = Known(phrase, earlier.name, earlier.numbers | {number})
+                earlier = found.get(phrase, KnownClass(phrase, name, frozenset()))
+                found[phrase] = KnownClass(phrase, earlier.name, earlier.numbers | {number})
         return list(found.values())
 
-    def absent(self, sample: Sample, known: Sequence[Known]) -> list[Known]:
+    def absent(self, sample: Sample, known: Sequence[KnownClass]) -> list[KnownClass]:
         """The classes that are not in an image, as far as anybody has said: those that nothing in it is annotated as
         (LVIS: those that were looked for and not found)."""
         there = {self.phrase(one.class_name) for one in (*sample.truth.instances, *sample.truth.empty)}
@@ -153,12 +153,12 @@ class Asking:
         ]
 
 
-def negatives(sample: Sample, absent: Sequence[Known], n: int, seed: int, dataset: str) -> list[Query]:
+def negatives(sample: Sample, absent: Sequence[KnownClass], n: int, seed: int, dataset: str) -> list[Query]:
     """Queries for n of the classes that are absent from an image, or for all if there are fewer: those of the smallest
     sha256 of seed, dataset, image and phrase, so that what is asked for is the same for every model and machine, and
     more negatives are further ones."""
 
-    def draw(one: Known) -> bytes:
+    def draw(one: KnownClass) -> bytes:
         text = "\0".join([str(seed), dataset, sample.id, one.phrase])
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
 

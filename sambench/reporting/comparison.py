@@ -21,10 +21,10 @@ _HEADER = ("task", "dataset", "metric", "A", "B", "B - A", "95 %", "p", "p (Holm
 
 @dataclass(frozen=True, eq=False)
 class Difference:
-    """The two models on one dataset, or in the mean over several. ``unit``: as in :class:`sambench.core.task.Metric`.
-    ``sign``: -1 if less is more; ``result`` then holds negated values, so that more is better everywhere in it.
-    ``p_holm``: corrected for the number of datasets; None for a mean. ``unpaired``: cases that only the first, only the
-    second has. ``complete``: of each run."""
+    """The two models on one dataset, or in the mean over several. ``unit``: as in
+    :class:`sambench.core.task.MetricValue`. ``sign``: -1 if less is more; ``result`` then holds negated values, so
+    that more is better everywhere in it. ``p_holm``: corrected for the number of datasets; None for a mean.
+    ``unpaired``: cases that only the first, only the second has. ``complete``: of each run."""
 
     task: str
     dataset: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sambench.core.task import Metric
+from sambench.core.task import MetricValue
 from sambench.reporting import formatting
 from sambench.runs.summaries import Metrics, RunSummary
 
@@ -33,7 +33,7 @@ class Cut:
     groups: tuple[Group, ...]
     metrics: tuple[str, ...]
 
-    def of(self, metric: str) -> list[Metric]:
+    def of(self, metric: str) -> list[MetricValue]:
         """One metric of all groups that have it."""
         return [group.metrics[metric] for group in self.groups if metric in group.metrics]
 
@@ -52,7 +52,7 @@ def _cut(name: str, groups: Mapping[str, Metrics]) -> Cut:
     return Cut(name, tuple(Group(group, counts[group], groups[group]) for group in order + rest), tuple(names))
 
 
-def metrics_by_clicks(run: RunSummary) -> dict[int, Metric]:
+def metrics_by_clicks(run: RunSummary) -> dict[int, MetricValue]:
     """``miou`` and ``miou@K`` by number of clicks, as in Fig. 9c of the paper; empty where there are fewer than two."""
     by_clicks = {k: metric for name, metric in run.metrics.items() if (k := formatting.clicks_of(name)) is not None}
     if "miou" in run.metrics:

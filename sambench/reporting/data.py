@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sambench.atomic_files import output_error, write_atomic
-from sambench.core.task import Metric
+from sambench.core.task import MetricValue
 from sambench.errors import UsageError
 from sambench.reporting.baseline import Against
 from sambench.reporting.tables import Leaderboard
@@ -149,7 +149,7 @@ def _cell(run: RunSummary) -> dict[str, Any]:
     return {**state, "metrics": {name: _measured(metric) for name, metric in run.metrics.items()}}
 
 
-def _measured(metric: Metric) -> dict[str, Any]:
+def _measured(metric: MetricValue) -> dict[str, Any]:
     return {
         "value": metric.value,
         "ci95": metric.ci95 and list(metric.ci95),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from sambench.core.task import Metric
+from sambench.core.task import MetricValue
 from sambench.text import one_line
 
 UNDEFINED = "n/a"
@@ -91,7 +91,7 @@ def signed(value: float, unit: str = "fraction") -> str:
     return shown if shown.startswith("-") else f"+{shown}"
 
 
-def half_width(metric: Metric) -> str | None:
+def half_width(metric: MetricValue) -> str | None:
     """Half of the normal 95 % interval, as it stands after ±; None if there is no interval."""
     return None if metric.ci95 is None else number((metric.ci95[1] - metric.ci95[0]) / 2, metric.unit)
 

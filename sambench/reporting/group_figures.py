@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sambench.core.task import Metric
+from sambench.core.task import MetricValue
 from sambench.reporting.cuts import cuts
 from sambench.reporting.svg import colour, draw, label
 from sambench.reporting.tables import title
@@ -16,7 +16,7 @@ CUTS = ("size", "frequency")
 _GREY = "#404040"
 
 
-def grouped(run: RunSummary, metric: str) -> dict[str, Metric]:
+def grouped(run: RunSummary, metric: str) -> dict[str, MetricValue]:
     """A metric by size and frequency, small to large and rare to frequent; empty if the run has no such breakdown."""
     return {
         group.name: group.metrics[metric]

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 
-from sambench.core.task import Metric
+from sambench.core.task import MetricValue
 from sambench.reporting import data, figures, formatting, latex, markdown, tradeoffs
 from sambench.reporting.baseline import by_baseline, compare
 from sambench.reporting.cuts import Cut, cuts, metrics_by_clicks
@@ -211,7 +211,7 @@ def _metrics_table(metrics: Metrics) -> str:
     return markdown.table(("metric", "value (%)", "95 %, normal over masks", "95 %, bootstrap over images", "n"), rows)
 
 
-def _named(name: str, metrics: Sequence[Metric]) -> str:
+def _named(name: str, metrics: Sequence[MetricValue]) -> str:
     """The name, with the unit where that is not percent."""
     unit = unit_of(metrics)
     return name if unit == "%" else in_unit(name, unit)
@@ -228,7 +228,7 @@ def _clicks_table(run: RunSummary) -> list[str]:
     return [f"mIoU by number of clicks:\n\n{markdown.table(('clicks', *map(str, by_clicks)), rows)}"]
 
 
-def _with_half(metric: Metric) -> str:
+def _with_half(metric: MetricValue) -> str:
     value, half = formatting.number(metric.value, metric.unit), formatting.half_width(metric)
     return f"{value} ± {half}" if half else value
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from sambench.core.task import Metric
+from sambench.core.task import MetricValue
 from sambench.reporting import formatting
 from sambench.runs.summaries import SHORT_DIGEST, RunSummary
 
@@ -181,7 +181,7 @@ def title(metric: str) -> str:
     return TITLES.get(metric, name if k is None else f"mIoU, {k} click{'s' * (k != 1)}")
 
 
-def unit_of(metrics: Iterable[Metric]) -> str:
+def unit_of(metrics: Iterable[MetricValue]) -> str:
     """``%`` for fractions, which tables show so, else the unit; empty if they do not agree."""
     units = {metric.unit for metric in metrics} or {"fraction"}
     return formatting.UNITS.get(next(iter(units)), next(iter(units))) if len(units) == 1 else ""

@@ -59,7 +59,7 @@ class Tradeoff:
 
     @property
     def unit(self) -> str:
-        """As in :class:`sambench.core.task.Metric`."""
+        """As in :class:`sambench.core.task.MetricValue`."""
         return next((run.metrics[self.metric].unit for run in self._runs() if self.metric in run.metrics), "fraction")
 
     @property

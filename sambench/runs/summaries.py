@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
-from sambench.core.task import Metric
+from sambench.core.task import MetricValue
 from sambench.errors import UsageError
 from sambench.text import one_line
 
@@ -21,7 +21,7 @@ SHORT_DIGEST = 8
 """Hexadecimal digits of the weights digest in names of rows; run directories show as many."""
 
 ZeroShot = Literal["yes", "no", "unknown"]
-Metrics = Mapping[str, Metric]
+Metrics = Mapping[str, MetricValue]
 Curve = Mapping[str, tuple[float | None, ...]]
 
 _HUGE = 1e300
@@ -231,7 +231,7 @@ def _breakdowns(content: Mapping[str, Any]) -> dict[str, dict[str, Metrics]]:
     return breakdowns
 
 
-def _metrics(content: Mapping[str, Any], where: str) -> dict[str, Metric]:
+def _metrics(content: Mapping[str, Any], where: str) -> dict[str, MetricValue]:
     metrics = {}
     for name in content:
         raw = _get(content, name, dict, where)
@@ -239,7 +239,7 @@ def _metrics(content: Mapping[str, Any], where: str) -> dict[str, Metric]:
         value = raw.get("value")
         if "value" not in raw or not (value is None or _is_number(value)):
             raise _Invalid(f"field '{inside}value' is missing or neither a number nor null")
-        metrics[name] = Metric(
+        metrics[name] = MetricValue(
             value=None if value is None else float(value),
             n=_count(raw, "n", inside),
             ci95=_interval(raw, "ci95", inside),

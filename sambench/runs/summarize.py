@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 import sambench
-from sambench.core.task import Context, Metric, Task
+from sambench.core.task import Context, MetricValue, Task
 from sambench.runs.directory import (
     SCHEMA,
     RunDirectory,
@@ -73,5 +73,5 @@ def counts(directory: RunDirectory, expected: int) -> dict[str, int]:
     }
 
 
-def _jsonable(metrics: Mapping[str, Metric]) -> dict[str, Any]:
+def _jsonable(metrics: Mapping[str, MetricValue]) -> dict[str, Any]:
     return {name: asdict(metric) for name, metric in metrics.items()}

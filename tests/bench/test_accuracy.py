@@ -116,7 +116,7 @@ def test_only_the_option_changes(
 ) -> None:
     """What is by default may be another for another option: here it is for every question."""
     default = itertools.count(5)
-    monkeypatch.setattr("sambench.models.zoo.Located.encode_batch", lambda *_: next(default))
+    monkeypatch.setattr("sambench.models.zoo.LocatedModel.encode_batch", lambda *_: next(default))
     plan = accuracy.make_plan(settings(toy_data, toy_model, tmp_path, threads=0), [RANDOM, BATCH, "run.threads=3"])
     (baseline,) = (plan.specification(triple) for triple in plan.baseline)
     changed = {name: plan.specification(triple) for name, (triple,) in plan.variants.items()}

@@ -14,28 +14,28 @@ import pyarrow as pa
 import pytest
 
 from sambench.engine.deferred import finished as finished_done
-from sambench.engine.job import Done, Job, Result, TaskJob
+from sambench.engine.job import BatchResult, Job, Result, TaskJob
 from sambench.engine.result_writer import ShardWriter
 from sambench.engine.worker import Worker
 from sambench.errors import DataError, UsageError
 from sambench.models import zoo
 from sambench.plugins.options import NoOptions
 from sambench.runs.directory import RunDirectory, RunSpec, check_file_name, failures
-from sambench.types import Later, Measured
+from sambench.types import DeferredResult, SampleResult
 
 SCHEMA = pa.schema([("image_id", pa.string()), ("value", pa.int64())])
 
 
-def row(id: str, value: int) -> Measured:
-    return Measured([{"image_id": id, "value": value}], {"rule": 1}, {f"maps/{id}.bin": id.encode()})
+def row(id: str, value: int) -> SampleResult:
+    return SampleResult([{"image_id": id, "value": value}], {"rule": 1}, {f"maps/{id}.bin": id.encode()})
 
 
-def slowly(id: str, value: int, seconds: float) -> Measured:
+def slowly(id: str, value: int, seconds: float) -> SampleResult:
     time.sleep(seconds)
     return row(id, value)
 
 
-def postponed(id: str, later: Later) -> Result:
+def postponed(id: str, later: DeferredResult) -> Result:
     result = Result(seconds={"measure": 1.0})
     result.add(id, lambda: later, SCHEMA)
     return result
@@ -43,7 +43,7 @@ def postponed(id: str, later: Later) -> Result:
 
 def finished(results: Iterable[Result], threads: int) -> Generator[Result, None, None]:
     """Of one task."""
-    done = finished_done((Done(0, (result,)) for result in results), [SCHEMA], threads)
+    done = finished_done((BatchResult(0, (result,)) for result in results), [SCHEMA], threads)
     with closing(done):
         for one in done:
             yield one.results[0]
@@ -79,7 +79,7 @@ def test_the_model_goes_on_meanwhile_but_not_far() -> None:
                 gate.set()
             yield postponed(f"im{k}", partial(held, k))
 
-    def held(k: int) -> Measured:
+    def held(k: int) -> SampleResult:
         assert gate.wait(30)
         return row(f"im{k}", k)
 
@@ -90,11 +90,11 @@ def test_the_model_goes_on_meanwhile_but_not_far() -> None:
 
 
 def test_an_error_later_fails_that_sample() -> None:
-    def damaged() -> Measured:
+    def damaged() -> SampleResult:
         raise DataError("the truth is damaged")
 
-    def surprise() -> Measured:
-        return Measured([{"image_id": 3}])
+    def surprise() -> SampleResult:
+        return SampleResult([{"image_id": 3}])
 
     results = [postponed("a", damaged), postponed("b", surprise), postponed("c", lambda: row("c", 1))]
     a, b, c = finished(results, threads=2)
@@ -106,7 +106,7 @@ def test_an_error_later_fails_that_sample() -> None:
 def test_closing_early_leaves_no_thread() -> None:
     began: list[int] = []
 
-    def noted(k: int) -> Measured:
+    def noted(k: int) -> SampleResult:
         began.append(k)
         return slowly(f"im{k}", k, 0.05)
 
@@ -124,7 +124,7 @@ def test_names_that_lead_elsewhere_fail_the_sample(name: str) -> None:
     with pytest.raises(ValueError, match="cannot be the name of a file of the run"):
         check_file_name(name)
     result = Result()
-    result.add("im", lambda: Measured([], files={name: b""}), SCHEMA)
+    result.add("im", lambda: SampleResult([], files={name: b""}), SCHEMA)
     assert (len(result.failures), result.outcomes, result.files) == (1, [], {})
 
 
@@ -154,7 +154,7 @@ def test_a_model_that_cannot_do_the_task_is_refused_at_once(tmp_path: Path) -> N
     class Drawer:
         name, capabilities = "drawer", frozenset({"boxes"})
 
-    located = zoo.Located("drawer", "drawer", "0", None, NoOptions(), False)
+    located = zoo.LocatedModel("drawer", "drawer", "0", None, NoOptions(), False)
     for task, needs in (("single_point", "points"), ("edges", "edges or points")):
         job = Job((TaskJob(task),), "demo", {}, tmp_path, "all", located, "cpu", 1, 1, 0, "demo")
         with pytest.raises(

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sambench.engine.dispatch import ATTEMPTS, READY, News, dispatch
-from sambench.engine.job import Batch, Done, Result
+from sambench.engine.job import Batch, BatchResult, Result
 from sambench.errors import SambenchError
 from sambench.runs.directory import Outcome
 
@@ -21,7 +21,7 @@ def batch(number: int) -> Batch:
     return Batch(number, (f"im{number}",), ((0,),))
 
 
-class Crew:
+class WorkerPool:
     """Workers that finish one batch a turn, read two ahead, and are lost as a plan says.
 
     ``losses``: by turn, the workers (in the order of their hiring) that are lost in it. ``deadly``: batches that no
@@ -68,11 +68,11 @@ class Crew:
                 news.append(News(worker, [self.finish(worker, inbox)], self.taken[worker] + min(len(inbox), 2)))
         return news
 
-    def finish(self, worker: int, inbox: deque[Batch]) -> Done:
+    def finish(self, worker: int, inbox: deque[Batch]) -> BatchResult:
         done = inbox.popleft()
         self.taken[worker] += 1
         self.begun.append(done.number)
-        return Done(done.number, (Result(outcomes=[Outcome(done.ids[0] or "", "scored")]),))
+        return BatchResult(done.number, (Result(outcomes=[Outcome(done.ids[0] or "", "scored")]),))
 
     def halt(self) -> None:
         self.halted = True
@@ -81,7 +81,7 @@ class Crew:
         self.dismissed = True
 
 
-def numbers(done: Sequence[Done]) -> list[int]:
+def numbers(done: Sequence[BatchResult]) -> list[int]:
     return sorted(one.number for one in done)
 
 
@@ -91,8 +91,8 @@ def numbers(done: Sequence[Done]) -> list[int]:
     losses=st.lists(st.lists(st.integers(1, 12), max_size=2), max_size=12),
 )
 def test_every_batch_is_done_once_whoever_is_lost(work: int, workers: int, losses: list[list[int]]) -> None:
-    crew = Crew(losses)
-    done: list[Done] = []
+    crew = WorkerPool(losses)
+    done: list[BatchResult] = []
     # Given up only where one worker after the other was lost.
     with nullcontext() if sum(map(len, losses)) < ATTEMPTS else suppress(SambenchError):
         done += dispatch(crew, [batch(n) for n in range(work)], workers, 1, threading.Event())
@@ -104,7 +104,7 @@ def test_every_batch_is_done_once_whoever_is_lost(work: int, workers: int, losse
 
 
 def test_a_deadly_batch_is_given_up_and_the_others_are_done() -> None:
-    crew = Crew(deadly=[2])
+    crew = WorkerPool(deadly=[2])
     done = list(dispatch(crew, [batch(n) for n in range(6)], 2, 1, threading.Event()))
     assert numbers(done) == [0, 1, 2, 3, 4, 5]
     (failure,) = [failure for one in done for failure in one.results[0].failures]
@@ -114,7 +114,7 @@ def test_a_deadly_batch_is_given_up_and_the_others_are_done() -> None:
 
 
 def test_a_crew_that_only_loses_workers_is_given_up() -> None:
-    crew = Crew([[n] for n in range(1, 9)])
+    crew = WorkerPool([[n] for n in range(1, 9)])
     with pytest.raises(
         SambenchError, match=f"{ATTEMPTS} workers were lost without finishing anything, the last because"
     ):
@@ -123,13 +123,13 @@ def test_a_crew_that_only_loses_workers_is_given_up() -> None:
 
 
 def test_no_more_workers_than_batches() -> None:
-    crew = Crew()
+    crew = WorkerPool()
     list(dispatch(crew, [batch(0), batch(1)], 8, 1, threading.Event()))
     assert crew.hired == 2
 
 
 def test_a_stop_finishes_what_is_in_work_and_begins_no_other() -> None:
-    crew, stop = Crew(), threading.Event()
+    crew, stop = WorkerPool(), threading.Event()
     done = []
     for one in dispatch(crew, [batch(n) for n in range(20)], 2, 1, stop):
         done.append(one)
@@ -141,7 +141,7 @@ def test_a_stop_finishes_what_is_in_work_and_begins_no_other() -> None:
 
 
 def test_a_lost_worker_s_error_ends_all() -> None:
-    class Refusing(Crew):
+    class Refusing(WorkerPool):
         def news(self, seconds: float) -> list[News[int]]:
             raise SambenchError("weights.pth: torn")
 

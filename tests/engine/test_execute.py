@@ -89,7 +89,7 @@ def worker(data: Path, model: Spy) -> Worker:
         dataset_options={"dir": str(data)},
         root=data,
         split="all",
-        model=zoo.Located("spy", "spy", "0", None, NoOptions(), False),
+        model=zoo.LocatedModel("spy", "spy", "0", None, NoOptions(), False),
         device="cpu",
         threads=1,
         encode_batch=3,

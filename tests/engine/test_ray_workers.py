@@ -24,9 +24,9 @@ import pytest
 
 from sambench.engine import ray_workers
 from sambench.engine.dispatch import News, dispatch
-from sambench.engine.inbox import Listed
-from sambench.engine.job import Batch, Done, Job, TaskJob, batches
-from sambench.engine.ray_workers import RayCrew
+from sambench.engine.inbox import ListInbox
+from sambench.engine.job import Batch, BatchResult, Job, TaskJob, batches
+from sambench.engine.ray_workers import RayPool
 from sambench.engine.worker import Worker
 from sambench.errors import SambenchError, UsageError
 from sambench.models import zoo
@@ -150,7 +150,7 @@ def job(data: Path, reference: str, **changes: Any) -> Job:
     return Job(**{**settings, **changes})
 
 
-class Watched(RayCrew):
+class Watched(RayPool):
     """Remembers who was hired and what became known."""
 
     def __init__(self, job: Job) -> None:
@@ -169,12 +169,12 @@ class Watched(RayCrew):
 
 
 def run(
-    crew: RayCrew, workers: int = 2, work: Sequence[Batch] = WORK, stop: threading.Event | None = None
-) -> list[Done]:
+    crew: RayPool, workers: int = 2, work: Sequence[Batch] = WORK, stop: threading.Event | None = None
+) -> list[BatchResult]:
     return list(dispatch(crew, work, workers, 1, stop or threading.Event()))
 
 
-def records(done: Sequence[Done]) -> Mapping[int, pa.Table]:
+def records(done: Sequence[BatchResult]) -> Mapping[int, pa.Table]:
     """By batch, what does not depend on the time of day. Each batch came once, and nothing failed."""
     assert len({one.number for one in done}) == len(done)
     assert not [failure for one in done for failure in one.results[0].failures]
@@ -184,7 +184,7 @@ def records(done: Sequence[Done]) -> Mapping[int, pa.Table]:
 @pytest.fixture(scope="module")
 def expected(toy_data: Path, toy_model: str) -> Mapping[int, pa.Table]:
     """The records of a worker in this process."""
-    return records(list(Worker(job(toy_data, toy_model)).stream(Listed(WORK))))
+    return records(list(Worker(job(toy_data, toy_model)).stream(ListInbox(WORK))))
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:
@@ -211,7 +211,7 @@ def test_a_worker_has_the_surroundings_of_who_hired_it(
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     monkeypatch.setenv("SAMBENCH_TOLD", "yes")
     monkeypatch.chdir(toy_data.parent)
-    (done,) = run(RayCrew(job(Path(toy_data.name), f"{models}:Telling")), 1, WORK[:1])
+    (done,) = run(RayPool(job(Path(toy_data.name), f"{models}:Telling")), 1, WORK[:1])
     (failure,) = done.results[0].failures
     told = [("OMP_NUM_THREADS", "3"), ("SAMBENCH_TOLD", "yes")]
     assert failure.error == f"RuntimeError: {toy_data.parent} {told}"
@@ -270,7 +270,7 @@ def test_a_node_where_something_is_missing_is_named(
 ) -> None:
     asked = job(toy_data, toy_model)
     if broken == "weights":
-        model = zoo.Located(**{**vars(asked.model), "weights_path": "/only/here.pth"})
+        model = zoo.LocatedModel(**{**vars(asked.model), "weights_path": "/only/here.pth"})
         asked = job(toy_data, toy_model, model=model)
         size = ray_workers._size
         monkeypatch.setattr(ray_workers, "_size", lambda path: 7 if path == "/only/here.pth" else size(path))
@@ -282,9 +282,9 @@ def test_a_node_where_something_is_missing_is_named(
     elif broken == "sambench":
         # A class of a module that is here alone stands in for sambench where it is not installed.
         elsewhere: Any = ModuleType("only_here")
-        elsewhere.Seat = type("Seat", (ray_workers.Seat,), {"__module__": "only_here"})
+        elsewhere.RayActor = type("Seat", (ray_workers.RayActor,), {"__module__": "only_here"})
         monkeypatch.setitem(sys.modules, "only_here", elsewhere)
-        monkeypatch.setattr(ray_workers, "Seat", elsewhere.Seat)
+        monkeypatch.setattr(ray_workers, "Seat", elsewhere.RayActor)
         message = (
             r"^no worker can be started on node [\d.]+: ModuleNotFoundError: No module named 'only_here'; sambench"
         )
@@ -292,7 +292,7 @@ def test_a_node_where_something_is_missing_is_named(
         asked = job(toy_data, f"{models}:Unmade")
         message = r"models.py:Unmade cannot be made: ValueError: torn weights \(on node \S+ \(\S+\)\)$"
     with pytest.raises(SambenchError, match=message):
-        run(RayCrew(asked))
+        run(RayPool(asked))
 
 
 @pytest.mark.parametrize(
@@ -324,9 +324,9 @@ def test_a_cluster_that_is_too_small_is_told(
 ) -> None:
     monkeypatch.setattr(ray_workers, "PATIENCE_SECONDS", 0.2)
     with pytest.raises(SambenchError, match=r"which asks for 64 CPUs; its nodes have .*1 CPU, 0 GPUs"):
-        run(RayCrew(job(toy_data, toy_model, threads=64)))
+        run(RayPool(job(toy_data, toy_model, threads=64)))
     with pytest.raises(SambenchError, match=r"which asks for 1 GPU, 1 CPU; its nodes have"):
-        run(RayCrew(job(toy_data, toy_model, device="cuda")))
+        run(RayPool(job(toy_data, toy_model, device="cuda")))
 
 
 def test_a_full_cluster_is_waited_for(
@@ -346,7 +346,7 @@ def test_a_full_cluster_is_waited_for(
     ray().get([other.here.remote() for other in others])
     ending = threading.Timer(2, lambda: [ray().kill(other) for other in others])
     ending.start()
-    assert records(run(RayCrew(job(toy_data, toy_model)))) == expected
+    assert records(run(RayPool(job(toy_data, toy_model)))) == expected
     ending.join()
     assert "no worker has started after " in (complaint := capsys.readouterr().err)
     assert "each asks for 1 CPU; the cluster's nodes have " in complaint

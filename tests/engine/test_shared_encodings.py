@@ -20,7 +20,7 @@ from helpers import official_sam, small_runs
 from sambench import evaluate
 from sambench.engine.encoding_cache import EncodingsSpec
 from sambench.engine.encodings import Encodings
-from sambench.engine.inbox import Listed
+from sambench.engine.inbox import ListInbox
 from sambench.engine.job import Job, TaskJob, batches
 from sambench.engine.worker import Worker
 from sambench.errors import UsageError
@@ -232,7 +232,7 @@ def test_an_image_is_encoded_once_for_all_that_still_need_it() -> None:
     worker = Worker(job, model)  # type: ignore[arg-type]
     index = [entry.id for entry in worker.dataset.index()]
     work = batches(index, [index[:2], index[1:4]], 1)
-    done = list(worker.stream(Listed(work)))
+    done = list(worker.stream(ListInbox(work)))
     assert model.encoded == 4
     assert [[o.id for o in one.results[0].outcomes] for one in done] == [[index[0]], [index[1]], [], []]
     assert [[o.id for o in one.results[1].outcomes] for one in done] == [[], *([id] for id in index[1:4])]
@@ -299,11 +299,11 @@ def test_neighbours_are_measured_again_where_prompts_are_decoded_together(checkp
         return decode(views, prompts, multimask=multimask)
 
     model.predict_together = noted
-    (whole,) = worker.stream(Listed(batches(index, [index], 3)))
+    (whole,) = worker.stream(ListInbox(batches(index, [index], 3)))
     batches_of_all = list(seen)
     assert any(len(together) == 3 for together in batches_of_all)
     seen.clear()
-    (part,) = worker.stream(Listed(batches(index, [index[1:2]], 3)))
+    (part,) = worker.stream(ListInbox(batches(index, [index[1:2]], 3)))
     assert seen == batches_of_all
     assert [outcome.id for outcome in part.results[0].outcomes] == index[1:2]
     ours, theirs = part.results[0].tables[0], whole.results[0].tables[1]

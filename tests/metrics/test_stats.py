@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sambench.metrics import stats
-from sambench.types import Metric
+from sambench.types import MetricValue
 
 fractions = st.floats(0, 1, allow_nan=False, width=32)
 masks = st.lists(st.tuples(fractions, st.integers(0, 5)), min_size=1, max_size=30)
@@ -62,8 +62,8 @@ def test_undefined_is_none():
     assert stats.normal_interval([0.3]) is None
     assert stats.bootstrap_interval([], [], rng) is None
     assert stats.bootstrap_interval([0.1, 0.9, 0.4], ["a", "a", "a"], rng) is None
-    assert stats.metric_of([], [], 0) == Metric(None, 0, None, None)
-    assert stats.metric_of([0.5], ["a"], 0) == Metric(0.5, 1, None, None)
+    assert stats.metric_of([], [], 0) == MetricValue(None, 0, None, None)
+    assert stats.metric_of([0.5], ["a"], 0) == MetricValue(0.5, 1, None, None)
 
 
 def test_bootstrap_by_hand():
@@ -179,7 +179,7 @@ def test_metrics_by_equals_each_group_alone():
 
 def test_groups_and_clusters_keep_names_that_differ_in_a_trailing_nul():
     metrics = stats.metrics_by([0.0, 1.0], ["a", "a\0"], None, 0)
-    assert metrics == {"a": Metric(0.0, 1), "a\0": Metric(1.0, 1)}
+    assert metrics == {"a": MetricValue(0.0, 1), "a\0": MetricValue(1.0, 1)}
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])

@@ -32,7 +32,7 @@ def small() -> Any:
     """One block of the tiny image encoder, else as released."""
     network = EfficientSam(192, depth=1).eval().requires_grad_(False)
     network.load_state_dict(named_weights({key: value.shape for key, value in network.state_dict().items()}))
-    return EfficientSamModel(network, sam.Found("small", "", "0", None), Options(), "cpu", 0)
+    return EfficientSamModel(network, sam.WeightsInfo("small", "", "0", None), Options(), "cpu", 0)
 
 
 def _saved(path: Path, name: str, **more: Any) -> Path:

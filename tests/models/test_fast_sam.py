@@ -121,7 +121,7 @@ def test_masks_are_found_once_for_each_image() -> None:
         masks = SimpleNamespace(data=torch.from_numpy(np.stack([WHOLE, SMALL])))
         return of_result(SimpleNamespace(masks=masks, boxes=SimpleNamespace(conf=torch.tensor([0.5, 0.75]))), SIZE)
 
-    model = FastSamModel(everything, sam.Found("fast_sam_s", "", "0", None))
+    model = FastSamModel(everything, sam.WeightsInfo("fast_sam_s", "", "0", None))
     views = model.encode([np.zeros((*SIZE, 3), np.uint8)] * 2)
     for _ in range(3):
         assert _at(views[1], (1, 2, 1))[1] == 0.75

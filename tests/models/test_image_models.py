@@ -48,7 +48,7 @@ def efficient_sam_model() -> Iterator[Any]:
     network.load_state_dict(family_weights({key: value.shape for key, value in network.state_dict().items()}))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(efficient_sam, "SIDE", 128)
-        found = sam.Found("small", "", "0", None)
+        found = sam.WeightsInfo("small", "", "0", None)
         yield efficient_sam.EfficientSamModel(network, found, PromptOptions(), "cpu", 0)
 
 
@@ -65,7 +65,7 @@ def mobile_sam_model() -> Any:
     network.load_state_dict(family_weights({key: value.shape for key, value in network.state_dict().items()}))
     network.eval().requires_grad_(False)
     fold(network.vision_encoder)
-    return mobile_sam.MobileSamModel(network, sam.Found("small", "", "0", None), PromptOptions(), "cpu", 0)
+    return mobile_sam.MobileSamModel(network, sam.WeightsInfo("small", "", "0", None), PromptOptions(), "cpu", 0)
 
 
 @pytest.fixture(
@@ -165,7 +165,7 @@ def test_what_a_text_model_does_not_keep() -> None:
         def view(self, image: Any, seen: Any) -> Any:
             return seen
 
-    model = Reading(sam.Found("reading", "", "0", None), promptable, several=True)
+    model = Reading(sam.WeightsInfo("reading", "", "0", None), promptable, several=True)
     assert not isinstance(model, KeepsEncodings)
     assert isinstance(model, PreparesImages)
     assert model.halved == 0

@@ -67,7 +67,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Any:
     torch.save(named_weights(_authors_shapes((1, 1, 1, 1))), path)
     source = checkpoints.find(str(path))
     network = mobile_sam.fill(mobile_sam.network((1, 1, 1, 1)), source)
-    return MobileSamModel(network, sam.Found("small", "", source.digest(), None), Options(), "cpu", 0)
+    return MobileSamModel(network, sam.WeightsInfo("small", "", source.digest(), None), Options(), "cpu", 0)
 
 
 def _saved(path: Path, shapes: dict[str, tuple[int, ...]]) -> Path:

@@ -22,7 +22,7 @@ from sambench import masks
 from sambench.clicks import Click
 from sambench.errors import UsageError
 from sambench.outputs import drawing, gallery
-from sambench.protocols.phrases import Asking
+from sambench.protocols.phrases import PhraseProtocol
 from sambench.reporting import write_report
 from sambench.reporting.site import site_links
 from sambench.runs.directory import read_json, read_records
@@ -315,7 +315,7 @@ def test_phrases_are_shown_with_their_answers(tmp_path: Path) -> None:
     answers = []
     for entry in dataset.index():
         sample = dataset.load(entry.id)
-        for k, query in enumerate(Asking().queries(sample)[0]):
+        for k, query in enumerate(PhraseProtocol().queries(sample)[0]):
             code = None if k else masks.to_rle(query.truth)
             answers.append({"image_id": entry.id, "phrase": query.phrase, "segmentation": code, "score": 0.5})
     (tmp_path / "answers.json").write_text(json.dumps(answers))
@@ -333,12 +333,13 @@ def test_a_phrase_with_a_point_has_a_panel_more(tmp_path: Path) -> None:
     assert root is not None
     dataset = Demo(root, "all", Demo.Options())
     sample = dataset.load(dataset.index()[0].id)
-    query = Asking().queries(sample)[0][0]
+    query = PhraseProtocol().queries(sample)[0][0]
     code = masks.to_rle(query.truth)
     entry = {"query_id": query.id, "phrase": query.phrase, "segmentation": None}
     with_point = {**entry, "point": [9, 7], "point_segmentation": code}
     without, drawn = (
-        gallery._of_phrase(sample, json.dumps([one]).encode(), query.id, Asking()) for one in (entry, with_point)
+        gallery._of_phrase(sample, json.dumps([one]).encode(), query.id, PhraseProtocol())
+        for one in (entry, with_point)
     )
     assert drawn.about.endswith("IoU 0.0 %, rejected. With a point at (9, 7): 100.0 %.")
     widths = [Image.open(io.BytesIO(one.content)).width for one in (without, drawn)]

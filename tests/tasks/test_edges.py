@@ -23,7 +23,7 @@ from sambench.metrics.edge_bootstrap import bootstrap_intervals
 from sambench.plugins import options
 from sambench.runs.directory import read_records
 from sambench.suite.tasks.edges import PLUGIN as Edges
-from sambench.types import Context, GroundTruth, Measured, Sample
+from sambench.types import Context, GroundTruth, Sample, SampleResult
 
 Call = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -57,11 +57,11 @@ class Drawer:
         return self.strength.astype(np.float32)
 
 
-def measured(task: Any, sample: Sample, strength: np.ndarray[Any, Any]) -> Measured:
+def measured(task: Any, sample: Sample, strength: np.ndarray[Any, Any]) -> SampleResult:
     later = task.measure(sample, Drawer(strength), CONTEXT)
     assert callable(later)
     answer = later()
-    assert isinstance(answer, Measured)
+    assert isinstance(answer, SampleResult)
     return answer
 
 

@@ -33,7 +33,7 @@ from sambench.planning.settings import Settings
 from sambench.plugins import registry
 from sambench.plugins.options import build
 from sambench.runs.directory import read_records
-from sambench.types import Context, Dataset, Mask, Metric, Prompts, Scores
+from sambench.types import Context, Dataset, Mask, MetricValue, Prompts, TaskSummary
 
 Call = Callable[..., subprocess.CompletedProcess[str]]
 Task = registry.load("tasks", "instances")
@@ -100,7 +100,7 @@ def measured(
     return pa.Table.from_pylist(rows, schema=made.schema), excluded
 
 
-def values(scores: Scores) -> dict[str, float | None]:
+def values(scores: TaskSummary) -> dict[str, float | None]:
     """Metrics, and from the breakdowns what they do not have: ``ar_small``, ``box_ap50``."""
     found = {}
     for cut in ("iou", "size", "frequency"):
@@ -115,10 +115,10 @@ def values(scores: Scores) -> dict[str, float | None]:
 def figures(summary: Mapping[str, Any]) -> dict[str, float | None]:
     """:func:`values` of a summary."""
     cuts = {
-        cut: {value: {name: Metric(**one) for name, one in metrics.items()} for value, metrics in groups.items()}
+        cut: {value: {name: MetricValue(**one) for name, one in metrics.items()} for value, metrics in groups.items()}
         for cut, groups in summary["breakdowns"].items()
     }
-    return values(Scores({name: Metric(**one) for name, one in summary["metrics"].items()}, cuts))
+    return values(TaskSummary({name: MetricValue(**one) for name, one in summary["metrics"].items()}, cuts))
 
 
 # --- the protocol ----------------------------------------------------------------------------------------------------

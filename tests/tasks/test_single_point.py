@@ -14,7 +14,7 @@ from sambench.errors import DataError, UsageError
 from sambench.plugins import options
 from sambench.suite.tasks import single_point
 from sambench.suite.tasks.single_point import SinglePoint
-from sambench.types import Context, GroundTruth, Instance, Mask, Metric, Prompts, Sample
+from sambench.types import Context, GroundTruth, Instance, Mask, MetricValue, Prompts, Sample
 
 Options = SinglePoint.Options
 CONTEXT = Context("toy", 0, frozenset({"points", "masks", "multimask"}))
@@ -314,8 +314,8 @@ def test_intervals_that_overlap_are_not_said_to_be_apart() -> None:
 
 
 def test_intervals_that_touch_overlap() -> None:
-    low, high = Metric(0.2, 9, ci95=(0.1, 0.3)), Metric(0.4, 9, ci95=(0.3, 0.5))
-    higher = Metric(0.6, 9, ci95=(0.51, 0.7))
+    low, high = MetricValue(0.2, 9, ci95=(0.1, 0.3)), MetricValue(0.4, 9, ci95=(0.3, 0.5))
+    higher = MetricValue(0.6, 9, ci95=(0.51, 0.7))
     groups = {"a": {"miou": low}, "b": {"miou": high}, "c": {"miou": higher}}
     assert set(single_point._apart(groups)) == {"a vs c", "b vs c"}
 

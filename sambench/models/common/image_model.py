@@ -19,7 +19,7 @@ from torch import Tensor
 
 from sambench.core.mask import Image
 from sambench.core.model import View
-from sambench.models.cards import GPU_IMAGES, Found
+from sambench.models.cards import GPU_IMAGES, WeightsInfo
 from sambench.models.common.exact import exact_convolutions
 from sambench.models.common.memory import in_halves
 
@@ -93,7 +93,9 @@ class ImageModel(ABC, Generic[FrameT, ViewT]):
     parts: ClassVar[tuple[str, ...]]
     """The names of what :meth:`features` answers."""
 
-    def __init__(self, found: Found, options: PromptOptions, device: str, encode_batch: int, *variant: str) -> None:
+    def __init__(
+        self, found: WeightsInfo, options: PromptOptions, device: str, encode_batch: int, *variant: str
+    ) -> None:
         self.name, self.trained_on, self.weights_digest = found.name, found.trained_on, found.weights_digest
         self.device = torch.device(device)
         gpu = self.device.type != "cpu"

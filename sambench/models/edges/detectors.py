@@ -22,7 +22,7 @@ from skimage.segmentation import felzenszwalb, find_boundaries
 
 from sambench.core.mask import Image
 from sambench.core.model import Prediction, Prompts
-from sambench.models.cards import Found
+from sambench.models.cards import WeightsInfo
 from sambench.models.edges import kernels
 
 VERSION = 1
@@ -69,10 +69,10 @@ class FelzenszwalbOptions:
             raise ValueError(f"model.min_size={self.min_size}: give at least 1")
 
 
-def locate(name: str, options: Any) -> Found:
+def locate(name: str, options: Any) -> WeightsInfo:
     """The adapter's answer to the zoo: nothing has to be found, the algorithm and its options are the weights."""
     text = json.dumps({"algorithm": name, "version": VERSION, "options": asdict(options)}, sort_keys=True)
-    return Found(name, "", hashlib.sha256(text.encode()).hexdigest(), frozenset())
+    return WeightsInfo(name, "", hashlib.sha256(text.encode()).hexdigest(), frozenset())
 
 
 def load(name: str, options: Any, device: str, encode_batch: int) -> EdgeDetector:

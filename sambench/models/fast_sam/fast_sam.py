@@ -19,7 +19,7 @@ from torch import Tensor
 from sambench.core.mask import Image, Mask
 from sambench.core.model import Prompts
 from sambench.errors import UsageError
-from sambench.models.cards import Found
+from sambench.models.cards import WeightsInfo
 from sambench.models.common import checkpoints
 from sambench.models.common.checkpoints import Source
 from sambench.models.fast_sam import fast_sam_weights
@@ -51,7 +51,7 @@ class Everything(Protocol):
         """``image``: ``(H, W, 3)`` uint8 RGB. Masks ``(n, H, W)`` of 0 and 1, and confidences ``(n,)``."""
 
 
-def locate(name: str | None, options: Options) -> Found:
+def locate(name: str | None, options: Options) -> WeightsInfo:
     """Finds the weights and digests them; see :class:`sambench.models.cards.Adapter`. ``name`` is needed: a pickled
     network cannot be told by its file."""
     _require_ultralytics()
@@ -76,7 +76,7 @@ class FastSamModel:
     encode_batch = 1
     batch_invariant = True
 
-    def __init__(self, everything: Everything, found: Found) -> None:
+    def __init__(self, everything: Everything, found: WeightsInfo) -> None:
         self.everything = everything
         self.name, self.weights_digest, self.trained_on = found.name, found.weights_digest, found.trained_on
 
@@ -232,7 +232,7 @@ def _architecture(state: dict[str, Tensor], source: Source) -> str:
     return held
 
 
-def _found(name: str, source: Source) -> Found:
+def _found(name: str, source: Source) -> WeightsInfo:
     """Trained on SA-1B if the file is called as the released ones are; else nobody has said."""
     released = source.path.name in (file for files in FILES.values() for file in files)
-    return Found(name, str(source.path), source.digest(), frozenset({"sa1b"}) if released else None)
+    return WeightsInfo(name, str(source.path), source.digest(), frozenset({"sa1b"}) if released else None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sambench.models.cards import Found
+from sambench.models.cards import WeightsInfo
 from sambench.models.common import checkpoints
 from sambench.models.common.checkpoints import Source
 from sambench.models.interactive import focalclick_weights
@@ -52,12 +52,12 @@ class Options:
             raise ValueError(f"model.prompt_batch={self.prompt_batch} is negative")
 
 
-def locate(name: str | None, options: Options) -> Found:
+def locate(name: str | None, options: Options) -> WeightsInfo:
     """As :class:`sambench.models.cards.Adapter` says."""
     source = find(options.weights, name)
     held = _held(source, name)
     refuse_other(source.path, held, name)
-    return Found(held, str(source.path), source.digest(), focalclick_weights.trained_on(source))
+    return WeightsInfo(held, str(source.path), source.digest(), focalclick_weights.trained_on(source))
 
 
 def recognise(source: Source) -> str | None:

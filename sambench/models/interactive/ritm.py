@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sambench.models.cards import Found
+from sambench.models.cards import WeightsInfo
 from sambench.models.common import checkpoints
 from sambench.models.common.checkpoints import Source
 from sambench.models.interactive import ritm_weights
 from sambench.models.interactive.click_predictor import ClickModel, Settings
 from sambench.models.interactive.zoom_in import ZoomIn
 
-__all__ = ["Found", "Options", "load", "locate", "recognise"]
+__all__ = ["Options", "WeightsInfo", "load", "locate", "recognise"]
 
 CPU_PROMPTS = 1
 GPU_PROMPTS = 16
@@ -87,7 +87,7 @@ class Options:
         )
 
 
-def locate(name: str | None, options: Options) -> Found:
+def locate(name: str | None, options: Options) -> WeightsInfo:
     """Finds the weights and digests them. ``name``: what they are to be, or None for what they say they are.
 
     Raises UsageError if they cannot be found or read, or are of another architecture.
@@ -96,7 +96,7 @@ def locate(name: str | None, options: Options) -> Found:
     held, _ = ritm_weights.read(source)
     ritm_weights.check(source, held, name)
     own = ritm_weights.name_of(held)
-    return Found(own, str(source.path), source.digest(), ritm_weights.trained_on(source, own))
+    return WeightsInfo(own, str(source.path), source.digest(), ritm_weights.trained_on(source, own))
 
 
 def recognise(source: Source) -> str | None:

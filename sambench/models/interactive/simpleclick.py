@@ -8,7 +8,7 @@ from typing import Literal
 
 import torch
 
-from sambench.models.cards import Found
+from sambench.models.cards import WeightsInfo
 from sambench.models.common.checkpoints import Source
 from sambench.models.interactive import simpleclick_weights
 from sambench.models.interactive.click_checkpoints import find, refuse_other
@@ -42,12 +42,12 @@ class Options:
             raise ValueError(f"model.prompt_batch={self.prompt_batch} is negative")
 
 
-def locate(name: str | None, options: Options) -> Found:
+def locate(name: str | None, options: Options) -> WeightsInfo:
     """As :class:`sambench.models.cards.Adapter` says."""
     source = find(options.weights, name)
     held = _held(source)
     refuse_other(source.path, held, name)
-    return Found(held, str(source.path), source.digest(), simpleclick_weights.trained_on(source))
+    return WeightsInfo(held, str(source.path), source.digest(), simpleclick_weights.trained_on(source))
 
 
 def recognise(source: Source) -> str | None:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from sambench.core.mask import Image, Mask
 from sambench.core.model import Prompts
 from sambench.errors import UsageError
-from sambench.models.cards import Found
+from sambench.models.cards import WeightsInfo
 from sambench.models.region_tree import region_hierarchy, region_kernels
 
 VERSION = 1
@@ -55,10 +55,10 @@ class RegionTreeOptions:
 Options = RegionTreeOptions
 
 
-def locate(name: str | None, options: RegionTreeOptions) -> Found:
+def locate(name: str | None, options: RegionTreeOptions) -> WeightsInfo:
     """The adapter's answer to the zoo: nothing has to be found, the algorithm and its options are the weights."""
     text = json.dumps({"algorithm": "region_tree", "version": VERSION, "options": asdict(options)}, sort_keys=True)
-    return Found(name or RegionTree.name, "", hashlib.sha256(text.encode()).hexdigest(), frozenset())
+    return WeightsInfo(name or RegionTree.name, "", hashlib.sha256(text.encode()).hexdigest(), frozenset())
 
 
 def load(name: str, options: RegionTreeOptions, device: str, encode_batch: int) -> RegionTree:

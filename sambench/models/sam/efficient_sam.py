@@ -17,7 +17,7 @@ from torch import Tensor
 from sambench.core.mask import Image, Mask
 from sambench.core.model import Prompts
 from sambench.errors import UsageError
-from sambench.models.cards import Found
+from sambench.models.cards import WeightsInfo
 from sambench.models.common import checkpoints
 from sambench.models.common.checkpoints import Source
 from sambench.models.common.image_model import ImageModel, PromptOptions
@@ -43,7 +43,7 @@ RELEASED = "dff858b19600a46461cbb7de98f796b23a7a888d9f5e34c0b033f7d6eb9e4e6a"
 Options = PromptOptions
 
 
-def locate(name: str | None, options: PromptOptions) -> Found:
+def locate(name: str | None, options: PromptOptions) -> WeightsInfo:
     """Finds the weights and digests them; see :class:`sambench.models.cards.Adapter`."""
     source, held = _find(name, options)
     return _found(held, source)
@@ -80,7 +80,7 @@ class EfficientSamModel(ImageModel["StretchedFrame", "EfficientSamView"]):
     parts = ("embedding",)
 
     def __init__(
-        self, network: EfficientSam, found: Found, options: PromptOptions, device: str, encode_batch: int
+        self, network: EfficientSam, found: WeightsInfo, options: PromptOptions, device: str, encode_batch: int
     ) -> None:
         super().__init__(found, options, device, encode_batch)
         self.network = network.to(device)
@@ -223,8 +223,8 @@ def _contents(source: Source) -> str:
     return sam.recognise(source) or checkpoints.some(checkpoints.contents(source))
 
 
-def _found(name: str, source: Source) -> Found:
+def _found(name: str, source: Source) -> WeightsInfo:
     """Trained on ImageNet and SA-1B if it is a released file, which its digest proves or its name tells; else nobody
     has said."""
     released = source.digest() == RELEASED or source.path.name in FILES.values()
-    return Found(name, str(source.path), source.digest(), frozenset({"imagenet", "sa1b"}) if released else None)
+    return WeightsInfo(name, str(source.path), source.digest(), frozenset({"imagenet", "sa1b"}) if released else None)

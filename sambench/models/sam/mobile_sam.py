@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from sambench.errors import UsageError
-from sambench.models.cards import Found
+from sambench.models.cards import WeightsInfo
 from sambench.models.common import checkpoints
 from sambench.models.common.checkpoints import Source
 from sambench.models.common.image_model import PromptOptions
@@ -33,7 +33,7 @@ _UNUSED = ("vision_encoder.norm_head.", "vision_encoder.head.")
 Options = PromptOptions
 
 
-def locate(name: str | None, options: PromptOptions) -> Found:
+def locate(name: str | None, options: PromptOptions) -> WeightsInfo:
     """Finds the weights and digests them; see :class:`sambench.models.cards.Adapter`."""
     return _found(_find(options))
 
@@ -79,7 +79,9 @@ class MobileSamModel(SamModel):
 
     adapter = "mobile_sam 1"
 
-    def __init__(self, network: Any, found: Found, options: PromptOptions, device: str, encode_batch: int) -> None:
+    def __init__(
+        self, network: Any, found: WeightsInfo, options: PromptOptions, device: str, encode_batch: int
+    ) -> None:
         network.to(device)
         super().__init__(found, network.vision_encoder, MaskDecoder(network), options, device, encode_batch)
 
@@ -95,7 +97,7 @@ def _find(options: PromptOptions) -> Source:
     return source
 
 
-def _found(source: Source) -> Found:
+def _found(source: Source) -> WeightsInfo:
     """Trained on SA-1B if it is the released file, which its digest proves or its name tells; else nobody has said."""
     released = source.digest() == RELEASED or source.path.name == FILE
-    return Found(NAME, str(source.path), source.digest(), frozenset({"sa1b"}) if released else None)
+    return WeightsInfo(NAME, str(source.path), source.digest(), frozenset({"sa1b"}) if released else None)

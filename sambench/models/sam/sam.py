@@ -19,7 +19,7 @@ from torch import Tensor
 from sambench.core.mask import Image, Mask
 from sambench.core.model import Prompts
 from sambench.errors import UsageError
-from sambench.models.cards import Found
+from sambench.models.cards import WeightsInfo
 from sambench.models.common import checkpoints
 from sambench.models.common.checkpoints import Source
 from sambench.models.common.coded_masks import CodedMasks, MaskFilter
@@ -32,7 +32,17 @@ from sambench.models.sam.sam_encoder import ImageEncoder, compiled
 from sambench.models.sam.sam_frame import Frame
 from sambench.models.sam.sam_weights import identify
 
-__all__ = ["Found", "Options", "SamModel", "SamOptions", "identify", "load", "load_checkpoint", "locate", "recognise"]
+__all__ = [
+    "Options",
+    "SamModel",
+    "SamOptions",
+    "WeightsInfo",
+    "identify",
+    "load",
+    "load_checkpoint",
+    "locate",
+    "recognise",
+]
 
 CHUNK = 64
 """Masks whose low-resolution logits are picked out at once on the way to full size."""
@@ -54,7 +64,7 @@ class SamOptions(EncoderOptions):
 Options = SamOptions
 
 
-def locate(name: str | None, options: SamOptions) -> Found:
+def locate(name: str | None, options: SamOptions) -> WeightsInfo:
     """Finds the weights and digests them. ``name``: what they are to be, or None for what their tensors say.
 
     Raises UsageError if they cannot be found or read, or are of another architecture.
@@ -63,7 +73,7 @@ def locate(name: str | None, options: SamOptions) -> Found:
     held = sam_weights.architecture(sam_weights.read(source), source.path).name
     if name is not None and held != name:
         raise UsageError(f"{source.path} holds weights of {held}, not of {name}: name the model {held}")
-    return Found(held, str(source.path), source.digest(), sam_weights.trained_on(source))
+    return WeightsInfo(held, str(source.path), source.digest(), sam_weights.trained_on(source))
 
 
 def recognise(source: Source) -> str | None:
@@ -91,7 +101,7 @@ def _load(source: Source, name: str | None, options: SamOptions, device: str, en
     """``name``: the architecture asked for, None for any."""
     module = sam_weights.module(source, name).to(device)
     name = name or sam_weights.architecture(module.state_dict(), source.path).name
-    found = Found(name, str(source.path), source.digest(), sam_weights.trained_on(source))
+    found = WeightsInfo(name, str(source.path), source.digest(), sam_weights.trained_on(source))
     encoder = ImageEncoder(module.vision_encoder, getattr(torch, options.dtype), options.attention)
     variant = [f"{key}={getattr(options, key)}" for key in ("dtype", "attention", "compile")]
     model = SamModel(found, encoder, MaskDecoder(module), options, device, encode_batch, *variant)
@@ -110,7 +120,7 @@ class SamModel(ImageModel[Frame, "SamView"]):
 
     def __init__(
         self,
-        found: Found,
+        found: WeightsInfo,
         encoder: Callable[[Tensor], Tensor],
         decoder: MaskDecoder,
         options: PromptOptions,

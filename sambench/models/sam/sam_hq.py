@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from sambench.errors import UsageError
-from sambench.models.cards import Found
+from sambench.models.cards import WeightsInfo
 from sambench.models.common import checkpoints
 from sambench.models.common.checkpoints import Source
 from sambench.models.common.image_model import EncoderOptions
@@ -76,7 +76,7 @@ def recognise(source: Source) -> str | None:
     return _name(_architecture(source)) if tokens & present and of_a_vit else None
 
 
-def locate(name: str | None, options: SamHqOptions) -> Found:
+def locate(name: str | None, options: SamHqOptions) -> WeightsInfo:
     """Finds the weights and digests them. ``name``: what they are to be, or None for what their tensors say.
 
     Raises UsageError if they cannot be found or read, or are of another architecture.
@@ -87,7 +87,7 @@ def locate(name: str | None, options: SamHqOptions) -> Found:
         raise UsageError(f"{source.path} is not an HQ-SAM checkpoint: {checkpoints.description(source)}")
     if name is not None and held != name:
         raise UsageError(f"{source.path} holds weights of {held}, not of {name}: name the model {held}")
-    return Found(held, str(source.path), source.digest(), trained_on(source))
+    return WeightsInfo(held, str(source.path), source.digest(), trained_on(source))
 
 
 def load(name: str, options: SamHqOptions, device: str, encode_batch: int = 0) -> SamHqModel:
@@ -115,7 +115,9 @@ class SamHqModel(PromptedModel):
     adapter = "sam_hq 1"
     parts = ("embedding", "fused")
 
-    def __init__(self, source: Source, found: Found, options: SamHqOptions, device: str, encode_batch: int) -> None:
+    def __init__(
+        self, source: Source, found: WeightsInfo, options: SamHqOptions, device: str, encode_batch: int
+    ) -> None:
         super().__init__(_network(source, found.name), found, options, device, encode_batch)
         self.only = options.hq_token_only
         if self.only:

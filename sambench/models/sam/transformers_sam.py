@@ -17,7 +17,7 @@ from torch import Tensor
 
 from sambench.core.mask import Image
 from sambench.core.model import Prediction, Prompts
-from sambench.models.cards import Found
+from sambench.models.cards import WeightsInfo
 from sambench.models.common.exact import exact_convolutions
 from sambench.models.common.image_model import EncoderOptions, ImageModel
 from sambench.models.sam.sam import SamPrediction
@@ -52,7 +52,9 @@ class PromptedModel(ImageModel[Frame, "PromptedView"]):
     capabilities = frozenset({"points", "boxes", "masks", "multimask"})
     libraries = (*ImageModel.libraries, "transformers")
 
-    def __init__(self, network: Any, found: Found, options: EncoderOptions, device: str, encode_batch: int) -> None:
+    def __init__(
+        self, network: Any, found: WeightsInfo, options: EncoderOptions, device: str, encode_batch: int
+    ) -> None:
         super().__init__(found, options, device, encode_batch, f"dtype={options.dtype}")
         self.network = network.to(self.device)
         self.dtype: torch.dtype = getattr(torch, options.dtype)
@@ -128,7 +130,7 @@ class SquareSamModel(PromptedModel):
         self,
         network: Any,
         wanted: Input,
-        found: Found,
+        found: WeightsInfo,
         options: EncoderOptions,
         device: str,
         encode_batch: int,

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from sambench.errors import UsageError
-from sambench.models.cards import Found
+from sambench.models.cards import WeightsInfo
 from sambench.models.common import checkpoints
 from sambench.models.common.checkpoints import Source
 from sambench.models.families.edgetam import TRAINED_ON
@@ -42,11 +42,11 @@ def recognise(source: Source) -> str | None:
     return NAME if of_edgetam else None
 
 
-def locate(name: str | None, options: Sam2Options) -> Found:
+def locate(name: str | None, options: Sam2Options) -> WeightsInfo:
     """Finds the weights and digests them. Raises UsageError if they cannot be found or read, or are of another
     architecture."""
     source = _find(options.weights)
-    return Found(NAME, str(source.path), source.digest(), trained_on(source))
+    return WeightsInfo(NAME, str(source.path), source.digest(), trained_on(source))
 
 
 def load(name: str, options: Sam2Options, device: str, encode_batch: int = 0) -> EdgeTamModel:
@@ -71,7 +71,9 @@ class EdgeTamModel(SquareSamModel):
 
     adapter = "edgetam 1"
 
-    def __init__(self, source: Source, found: Found, options: Sam2Options, device: str, encode_batch: int) -> None:
+    def __init__(
+        self, source: Source, found: WeightsInfo, options: Sam2Options, device: str, encode_batch: int
+    ) -> None:
         # Here, not at the top: transformers takes seconds to import.
         from sambench.models.sam2.edgetam_network import EdgeTamNetwork
 

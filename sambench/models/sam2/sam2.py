@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from sambench.errors import UsageError
-from sambench.models.cards import Found
+from sambench.models.cards import WeightsInfo
 from sambench.models.common import checkpoints
 from sambench.models.common.checkpoints import Source
 from sambench.models.common.image_model import EncoderOptions
@@ -51,7 +51,7 @@ def recognise(source: Source) -> str | None:
     return None if held is None else held.name
 
 
-def locate(name: str | None, options: Sam2Options) -> Found:
+def locate(name: str | None, options: Sam2Options) -> WeightsInfo:
     """Finds the weights and digests them. ``name``: what they are to be, or None for what they say.
 
     Raises UsageError if they cannot be found or read, or are of another architecture.
@@ -95,8 +95,8 @@ def _held(source: Source) -> Held | None:
     return sam2_weights.identify(source, present)
 
 
-def _found(source: Source, held: Held, name: str | None) -> Found:
-    return Found(name or held.name, str(source.path), source.digest(), trained_on(source))
+def _found(source: Source, held: Held, name: str | None) -> WeightsInfo:
+    return WeightsInfo(name or held.name, str(source.path), source.digest(), trained_on(source))
 
 
 class Sam2Model(SquareSamModel):
@@ -105,7 +105,7 @@ class Sam2Model(SquareSamModel):
     adapter = "sam2 1"
 
     def __init__(
-        self, source: Source, held: Held, found: Found, options: Sam2Options, device: str, encode_batch: int
+        self, source: Source, held: Held, found: WeightsInfo, options: Sam2Options, device: str, encode_batch: int
     ) -> None:
         # Here, not at the top: transformers takes seconds to import.
         from sambench.models.sam2.sam2_network import Sam2Network

@@ -19,7 +19,7 @@ from torch import Tensor
 from sambench.core.mask import Image, Mask
 from sambench.core.model import Prediction, Prompts
 from sambench.errors import UsageError
-from sambench.models.cards import Found
+from sambench.models.cards import WeightsInfo
 from sambench.models.common import checkpoints
 from sambench.models.common.checkpoints import Source
 from sambench.models.common.coded_masks import CodedMasks, MaskFilter
@@ -67,11 +67,11 @@ def recognise(source: Source) -> str | None:
     return NAME if of_sam3 and any(key.startswith(("tracker.", "tracker_model.")) for key in present) else None
 
 
-def locate(name: str | None, options: Sam3Options) -> Found:
+def locate(name: str | None, options: Sam3Options) -> WeightsInfo:
     """Finds the weights and digests them. Raises UsageError if they cannot be found or read, or are of another
     architecture."""
     source = _find(options.weights)
-    return Found(NAME, str(source.path), source.digest(), None)
+    return WeightsInfo(NAME, str(source.path), source.digest(), None)
 
 
 def load(name: str, options: Sam3Options, device: str, encode_batch: int = 0) -> Sam3Model:
@@ -114,7 +114,9 @@ class Sam3Model(SquareSamModel):
     parts = (*SquareSamModel.parts, "encoded")
     capabilities = frozenset({"points", "boxes", "masks", "multimask", "text"})
 
-    def __init__(self, source: Source, found: Found, options: Sam3Options, device: str, encode_batch: int) -> None:
+    def __init__(
+        self, source: Source, found: WeightsInfo, options: Sam3Options, device: str, encode_batch: int
+    ) -> None:
         # Here, not at the top: transformers takes seconds to import.
         from transformers.initialization import no_init_weights
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from sambench.core.mask import Image, Mask
 from sambench.core.model import Model, View
 from sambench.masks import from_rle
-from sambench.models.cards import Found
+from sambench.models.cards import WeightsInfo
 from sambench.models.common.exact import exact_convolutions
 from sambench.models.common.mask_generator import GeneratorOptions, MaskGenerator
 from sambench.models.text import text_components
@@ -103,7 +103,7 @@ class Options(GeneratorOptions):
             raise ValueError(f"model.crop_batch={self.crop_batch} is negative")
 
 
-def locate(name: str | None, options: Options) -> Found:
+def locate(name: str | None, options: Options) -> WeightsInfo:
     """See :class:`sambench.models.cards.Adapter`."""
     network = text_components.find("clip", options.clip, KINDS)
     promptable = text_components.find_promptable("sam", options.sam, "points")
@@ -120,7 +120,9 @@ def load(name: str, options: Options, device: str, encode_batch: int) -> ClipSam
 class ClipSamModel(TextModel):
     """See :class:`sambench.core.model.Model`. ``network``: transformers' CLIPModel or SiglipModel."""
 
-    def __init__(self, found: Found, promptable: Model, component: Component, options: Options, device: str) -> None:
+    def __init__(
+        self, found: WeightsInfo, promptable: Model, component: Component, options: Options, device: str
+    ) -> None:
         super().__init__(found, promptable, several=options.take == "all")
         self.options, self.device = options, torch.device(device)
         from transformers import AutoModel

@@ -19,7 +19,7 @@ from sambench.clicks import Click, next_click
 from sambench.core.mask import Image, Mask
 from sambench.core.model import Model, View
 from sambench.metrics.iou import iou
-from sambench.models.cards import Found
+from sambench.models.cards import WeightsInfo
 from sambench.models.common.exact import exact_convolutions
 from sambench.models.common.point_grid import one_point_each
 from sambench.models.text import text_components
@@ -57,7 +57,7 @@ class Options:
             raise ValueError(f"model.phrase_batch={self.phrase_batch} is negative")
 
 
-def locate(name: str | None, options: Options) -> Found:
+def locate(name: str | None, options: Options) -> WeightsInfo:
     """See :class:`sambench.models.cards.Adapter`."""
     network = text_components.find("clipseg", options.clipseg, ("clipseg",))
     promptable = text_components.find_promptable("sam", options.sam, "points")
@@ -75,7 +75,9 @@ def load(name: str, options: Options, device: str, encode_batch: int) -> ClipSeg
 class ClipSegSamModel(TextModel):
     """See :class:`sambench.core.model.Model`. ``network``: transformers' CLIPSegForImageSegmentation."""
 
-    def __init__(self, found: Found, promptable: Model, component: Component, options: Options, device: str) -> None:
+    def __init__(
+        self, found: WeightsInfo, promptable: Model, component: Component, options: Options, device: str
+    ) -> None:
         super().__init__(found, promptable, several=True)
         from transformers import CLIPSegForImageSegmentation
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from sambench.core.mask import Image, Mask
 from sambench.core.model import Model, View
-from sambench.models.cards import Found
+from sambench.models.cards import WeightsInfo
 from sambench.models.common.box_prompts import masks_of_boxes, moved
 from sambench.models.common.exact import exact_convolutions
 from sambench.models.text import text_components
@@ -65,7 +65,7 @@ class Options:
             raise ValueError(f"model.phrase_batch={self.phrase_batch} is negative")
 
 
-def locate(name: str | None, options: Options) -> Found:
+def locate(name: str | None, options: Options) -> WeightsInfo:
     """See :class:`sambench.models.cards.Adapter`."""
     detector = text_components.find("detector", options.detector, sorted(DETECTORS))
     promptable = text_components.find_promptable("sam", options.sam, "boxes")
@@ -83,7 +83,7 @@ def load(name: str, options: Options, device: str, encode_batch: int) -> Grounde
 class GroundedSamModel(TextModel):
     """See :class:`sambench.core.model.Model`."""
 
-    def __init__(self, found: Found, promptable: Model, detector: PhraseDetector, options: Options) -> None:
+    def __init__(self, found: WeightsInfo, promptable: Model, detector: PhraseDetector, options: Options) -> None:
         super().__init__(found, promptable, several=True)
         self.detector, self.nms = detector, options.nms
         self.threshold = detector.threshold if options.threshold is None else options.threshold

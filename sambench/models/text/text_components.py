@@ -21,10 +21,10 @@ from sambench.core.mask import Image
 from sambench.core.model import Model
 from sambench.errors import UsageError
 from sambench.models import zoo
-from sambench.models.cards import Found
+from sambench.models.cards import WeightsInfo
 from sambench.models.common import checkpoints, pretrained
 from sambench.models.common.checkpoints import Source
-from sambench.models.zoo import Located
+from sambench.models.zoo import LocatedModel
 
 _VOCABULARY = ("tokenizer.json", "vocab.json", "vocab.txt", "*.model")
 _PROCESSOR = ("preprocessor_config.json", "processor_config.json")
@@ -157,7 +157,7 @@ def find(option: str, reference: str, kinds: Sequence[str]) -> Component:
     return Component(option, name, kind, source, folder, digest.hexdigest())
 
 
-def find_promptable(option: str, reference: str, needed: str) -> Located:
+def find_promptable(option: str, reference: str, needed: str) -> LocatedModel:
     """The promptable model that ``model.<option>`` names, as ``--model`` names one. ``needed``: a capability that it
     must have, where that is known before it is loaded. Raises UsageError."""
     with _asked_for_by(option):
@@ -168,13 +168,15 @@ def find_promptable(option: str, reference: str, needed: str) -> Located:
     return located
 
 
-def together(name: str, network: Component, promptable: Located, released: Mapping[str, frozenset[str]]) -> Found:
+def together(
+    name: str, network: Component, promptable: LocatedModel, released: Mapping[str, frozenset[str]]
+) -> WeightsInfo:
     """What is known of a network and a promptable model as one: the digest is of both, and what either was trained on
     the whole has seen; nobody knows it where nobody knows it of one."""
     seen = network.trained_on(released)
     both = None if seen is None or promptable.trained_on is None else seen | promptable.trained_on
     digest = hashlib.sha256(f"{network.option} {network.digest}\nsam {promptable.weights_digest}".encode())
-    return Found(name, str(network.source.path), digest.hexdigest(), both)
+    return WeightsInfo(name, str(network.source.path), digest.hexdigest(), both)
 
 
 def load_promptable(option: str, reference: str, needed: str, device: str, encode_batch: int) -> Model:

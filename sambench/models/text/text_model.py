@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from sambench.core.mask import Image, Mask
 from sambench.core.model import KeepsEncodings, Model, Prediction, PreparesImages, Prompts, View
 from sambench.metrics.iou import counts
-from sambench.models.cards import Found
+from sambench.models.cards import WeightsInfo
 
 WRONG_POINT = np.float32(2)
 """What a candidate's score loses for each point that it gets wrong: more than scores, which are cosines or
@@ -94,7 +94,7 @@ class TextModel(ABC):
 
     batch_invariant = False
 
-    def __init__(self, found: Found, promptable: Model, *, several: bool) -> None:
+    def __init__(self, found: WeightsInfo, promptable: Model, *, several: bool) -> None:
         self.name, self.weights_digest, self.trained_on = found.name, found.weights_digest, found.trained_on
         self.promptable, self.several = promptable, several
         self.encode_batch = promptable.encode_batch

@@ -24,7 +24,7 @@ from sambench.text import spaced
 _HUGE = 1e15
 """Larger than any score; NaN is not smaller."""
 
-Found = Sequence[tuple[Mask, float | None]]
+PhraseAnswer = Sequence[tuple[Mask, float | None]]
 """Masks that are not empty with their scores, best first, equal ones in the order of the file; none: the phrase is
 rejected."""
 
@@ -37,8 +37,8 @@ class _Entry:
 
 
 def read_predictions(path: Path, *, need_scores: bool = False) -> Predictions:
-    """An answer is :data:`Found` by the phrase with single spaces. ``need_scores``: every entry with a mask has one.
-    Raises UsageError with the number of the entry that cannot be used."""
+    """An answer is :data:`PhraseAnswer` by the phrase with single spaces. ``need_scores``: every entry with a mask
+    has one. Raises UsageError with the number of the entry that cannot be used."""
     entries = read_json(path, UsageError)
     if not isinstance(entries, list):
         raise UsageError(f"{path}: expected a list of entries, found {type(entries).__name__}")
@@ -55,7 +55,7 @@ def read_predictions(path: Path, *, need_scores: bool = False) -> Predictions:
             )
         several.append(read)
 
-    def read_image(id: str) -> dict[str, Found]:
+    def read_image(id: str) -> dict[str, PhraseAnswer]:
         given: Mapping[str, list[_Entry]] = sorted_in.get(id, {})
         return {phrase: _found(several, phrase, id) for phrase, several in given.items()}
 
@@ -78,7 +78,7 @@ def _checked(entry: Any, place: int, where: str) -> tuple[str, str, _Entry]:
     return str(image), phrase, _Entry(place, code, None if score is None else float(score))
 
 
-def _found(several: Sequence[_Entry], phrase: str, image: str) -> Found:
+def _found(several: Sequence[_Entry], phrase: str, image: str) -> PhraseAnswer:
     found = []
     for one in several:
         if one.code is None:

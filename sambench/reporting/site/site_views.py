@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sambench import text
-from sambench.core.task import Metric
+from sambench.core.task import MetricValue
 from sambench.reporting.reference import Published
 from sambench.reporting.tables import Leaderboard, Row, in_unit, title
 
@@ -93,7 +93,7 @@ def source_link(published: Published) -> str:
     return ""
 
 
-def bar(metric: Metric | None, among: Sequence[Metric]) -> float | None:
+def bar(metric: MetricValue | None, among: Sequence[MetricValue]) -> float | None:
     """Length of a bar in percent: of 1 for fractions, of the largest of its kind for counts; None without a value."""
     if metric is None or metric.value is None:
         return None
