@@ -23,12 +23,12 @@ import numpy as np
 import skimage
 from skimage.segmentation import felzenszwalb
 
-from sambench.clicks import Click, next_click
+from sambench.clicks import next_click
 from sambench.metrics.iou import iou
 from sambench.models.region_tree.region_tree import RegionTree
 from sambench.suite.datasets.bbbc038 import PLUGIN as Bbbc038
 from sambench.suite.datasets.coco import PLUGIN as Coco
-from sambench.types import Image, Mask, Prompts
+from sambench.types import Click, Image, Mask, Prompts
 
 SCALES = (50, 200, 800)
 SCALES_OF_BEST = (50, 200, 800, 3200)

@@ -8,6 +8,8 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import ClassVar, Literal
 
+from typing_extensions import override
+
 from sambench.errors import DataError, UsageError
 from sambench.readers.ade_annotation import (
     BACKGROUND,
@@ -68,7 +70,6 @@ CARD = Card(
 
 class Ade20k(ListedDataset):
     card: ClassVar[Card] = CARD
-    arguments: ClassVar[tuple[str, ...]] = ()
 
     @dataclass(frozen=True)
     class Options:
@@ -98,6 +99,7 @@ class Ade20k(ListedDataset):
             id, size, partial(read_image, path), partial(self._truth, stem, size), {"source": self._source(stem)}
         )
 
+    @override
     def image_file(self, id: str) -> Path:
         if id not in self._images:
             raise DataError(f"{self._folder}: no image {id}")

@@ -8,11 +8,13 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import ClassVar
 
+from typing_extensions import override
+
 from sambench.errors import DataError, UsageError
 from sambench.readers.files import candidates, files_by_stem, list_folder
 from sambench.readers.images import SUFFIXES, image_size, read_image
 from sambench.readers.mask_png import read_binary_masks
-from sambench.types import Archive, Card, IndexEntry, PaperUse, Sample, Semantics, Split
+from sambench.types import Archive, Card, Dataset, IndexEntry, PaperUse, Sample, Semantics, Split
 
 CARD = Card(
     name="bbbc038",
@@ -57,9 +59,8 @@ CARD = Card(
 )
 
 
-class BBBC038:
+class BBBC038(Dataset):
     card: ClassVar[Card] = CARD
-    arguments: ClassVar[tuple[str, ...]] = ()
 
     @dataclass(frozen=True)
     class Options:
@@ -99,6 +100,7 @@ class BBBC038:
         )
         return Sample(id, size, partial(read_image, path), truth)
 
+    @override
     def image_file(self, id: str) -> Path:
         """The image of an id. Raises DataError unless its folder holds exactly one."""
         if id not in self._ids:

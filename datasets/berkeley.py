@@ -46,7 +46,6 @@ CARD = Card(
 
 class Berkeley(TrimapDataset):
     card: ClassVar[Card] = CARD
-    arguments: ClassVar[tuple[str, ...]] = ()
     Options = TrimapOptions
     _further = True
 

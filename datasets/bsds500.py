@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from sambench.errors import DataError
 from sambench.readers.files import candidates, files_by_stem
 from sambench.readers.images import image_size, read_image
 from sambench.readers.matlab import cells, field, read_variable, shape_of
-from sambench.types import Card, GroundTruth, IndexEntry, Sample, Split
+from sambench.types import Card, Dataset, GroundTruth, IndexEntry, NoOptions, Sample, Split
 
 CARD = Card(
     name="bsds500",
@@ -53,19 +53,14 @@ _LEVELS = ("", "data", "BSDS500/data", "BSR/BSDS500/data")
 _VARIABLE = "groundTruth"
 
 
-class Bsds500:
+class Bsds500(Dataset):
     card: ClassVar[Card] = CARD
-    arguments: ClassVar[tuple[str, ...]] = ()
 
-    @dataclass(frozen=True)
-    class Options:
-        """Nothing to choose."""
-
-    def __init__(self, root: Path, split: str, options: Options) -> None:
+    def __init__(self, root: Path, split: str, options: NoOptions) -> None:
         self.root, self._split = root, split
 
     @classmethod
-    def locate(cls, root: Path, split: str, options: Options) -> Path | None:
+    def locate(cls, root: Path, split: str, options: NoOptions) -> Path | None:
         for base in candidates(root, CARD.folders):
             for level in _LEVELS:
                 if _folder(base / level, _VARIABLE, split) is not None:
@@ -86,6 +81,7 @@ class Bsds500:
         truth = partial(_truth, self._truths[id], (size[0], size[1]))
         return Sample(id, (size[0], size[1]), partial(read_image, path), truth)
 
+    @override
     def image_file(self, id: str) -> Path:
         """The photograph of an id of the index: where it lies, or ought to."""
         return self._images.get(id) or self._at("images") / f"{id}.jpg"

@@ -8,6 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import ClassVar, Literal
 
+from typing_extensions import override
+
 from sambench.errors import DataError
 from sambench.readers.files import candidates, list_folder
 from sambench.readers.images import image_size, read_image, read_labels
@@ -72,7 +74,6 @@ _IGNORED = frozenset({0, 1, 2, 3, 4, 5, 6, 9, 10, 14, 15, 16, 18, 29, 30})
 
 class Cityscapes(ListedDataset):
     card: ClassVar[Card] = CARD
-    arguments: ClassVar[tuple[str, ...]] = ()
 
     @dataclass(frozen=True)
     class Options:
@@ -100,6 +101,7 @@ class Cityscapes(ListedDataset):
         size = image_size(path)
         return Sample(id, size, partial(read_image, path), partial(self._truth, self._label_file(id), size))
 
+    @override
     def image_file(self, id: str) -> Path:
         return self._images / id.split("_")[0] / f"{id}_leftImg8bit.png"
 

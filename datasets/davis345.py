@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 from sambench.readers.pairs import PairedDataset, locate_pairs, read_any_colour
-from sambench.types import Archive, Card, GroundTruth, Semantics, Split
+from sambench.types import Archive, Card, GroundTruth, NoOptions, Semantics, Split
 
 CARD = Card(
     name="davis345",
@@ -47,17 +46,12 @@ CARD = Card(
 
 class Davis345(PairedDataset):
     card: ClassVar[Card] = CARD
-    arguments: ClassVar[tuple[str, ...]] = ()
 
-    @dataclass(frozen=True)
-    class Options:
-        """Nothing to choose."""
-
-    def __init__(self, root: Path, split: str, options: Options) -> None:
+    def __init__(self, root: Path, split: str, options: NoOptions) -> None:
         self._images, self._masks = root / "img", root / "gt"
 
     @classmethod
-    def locate(cls, root: Path, split: str, options: Options) -> Path | None:
+    def locate(cls, root: Path, split: str, options: NoOptions) -> Path | None:
         return locate_pairs(root, CARD.folders, "img", "gt")
 
     def _read_mask(self, path: Path, size: tuple[int, int]) -> GroundTruth:

@@ -8,9 +8,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
+from typing_extensions import override
+
 from sambench.demo import cache
 from sambench.readers.coco_json import CocoReader
-from sambench.types import Card, IndexEntry, Sample, Split
+from sambench.types import Card, Dataset, IndexEntry, Sample, Split
 
 CARD = Card(
     name="demo",
@@ -32,9 +34,8 @@ CARD = Card(
 )
 
 
-class Demo:
+class Demo(Dataset):
     card: ClassVar[Card] = CARD
-    arguments: ClassVar[tuple[str, ...]] = ()
 
     @dataclass(frozen=True)
     class Options:
@@ -49,6 +50,7 @@ class Demo:
         return cache.folder()
 
     @property
+    @override
     def categories(self) -> Mapping[int, str]:
         """Names by number."""
         return self._reader.categories
@@ -59,6 +61,7 @@ class Demo:
     def load(self, id: str) -> Sample:
         return self._reader.load(id)
 
+    @override
     def image_file(self, id: str) -> Path | None:
         return self._reader.image_file(id)
 

@@ -8,6 +8,8 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import ClassVar
 
+from typing_extensions import override
+
 from sambench.errors import DataError
 from sambench.readers.files import candidates, files_by_stem
 from sambench.readers.images import SUFFIXES, image_size, read_image
@@ -57,7 +59,6 @@ _LISTS = ("T", "V", "Te1", "Te2")
 
 class Doors(ListedDataset):
     card: ClassVar[Card] = CARD
-    arguments: ClassVar[tuple[str, ...]] = ()
 
     @dataclass(frozen=True)
     class Options:
@@ -89,6 +90,7 @@ class Doors(ListedDataset):
         size = image_size(path)
         return Sample(id, size, partial(read_image, path), partial(self._truth, self._mask(id), size))
 
+    @override
     def image_file(self, id: str) -> Path:
         if id not in self._images:
             raise DataError(f"{self._folder / 'img'}: no image {id}")

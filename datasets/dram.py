@@ -8,6 +8,8 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import ClassVar
 
+from typing_extensions import override
+
 from sambench.errors import DataError
 from sambench.readers.files import candidates
 from sambench.readers.images import image_size, read_image
@@ -85,7 +87,6 @@ _MOVEMENTS = ("realism", "impressionism", "post_impressionism", "expressionism",
 
 class Dram(ListedDataset):
     card: ClassVar[Card] = CARD
-    arguments: ClassVar[tuple[str, ...]] = ()
 
     @dataclass(frozen=True)
     class Options:
@@ -111,6 +112,7 @@ class Dram(ListedDataset):
         size = image_size(path)
         return Sample(id, size, partial(read_image, path), partial(self._truth, self._label(id), size))
 
+    @override
     def image_file(self, id: str) -> Path:
         return self._images.get(id, self.root / "test" / f"{id}.jpg")
 

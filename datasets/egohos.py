@@ -10,6 +10,8 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import ClassVar, Literal
 
+from typing_extensions import override
+
 from sambench.errors import DataError, UsageError
 from sambench.readers.files import files_by_stem
 from sambench.readers.images import image_size, read_image
@@ -74,7 +76,6 @@ CARD = Card(
 
 class EgoHos(ListedDataset):
     card: ClassVar[Card] = CARD
-    arguments: ClassVar[tuple[str, ...]] = ()
 
     @dataclass(frozen=True)
     class Options:
@@ -98,6 +99,7 @@ class EgoHos(ListedDataset):
         return locate_pairs(root, CARD.folders, f"{split}/image", f"{split}/label")
 
     @property
+    @override
     def excluded(self) -> Mapping[str, int]:
         """Images left out of the index, by rule."""
         other = len({*self._images, *self._labels}) - len(self._wanted)
@@ -110,6 +112,7 @@ class EgoHos(ListedDataset):
             raise DataError(f"{self._folder / 'label'}: no label {id}")
         return Sample(id, size, partial(read_image, path), partial(self._truth, self._labels[id], size))
 
+    @override
     def image_file(self, id: str) -> Path:
         if id not in self._images:
             raise DataError(f"{self._folder / 'image'}: no image {id}")

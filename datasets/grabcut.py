@@ -46,7 +46,6 @@ CARD = Card(
 
 class GrabCut(TrimapDataset):
     card: ClassVar[Card] = CARD
-    arguments: ClassVar[tuple[str, ...]] = ()
     Options = TrimapOptions
 
     def __init__(self, root: Path, split: str, options: TrimapOptions) -> None:

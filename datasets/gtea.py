@@ -8,6 +8,8 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import ClassVar, Literal
 
+from typing_extensions import override
+
 from sambench.errors import DataError, UsageError
 from sambench.readers.files import candidates
 from sambench.readers.images import image_size, read_image, read_labels
@@ -75,7 +77,6 @@ _CROSSING = ("cross", "overlap", "intersect", "both")
 
 class Gtea(ListedDataset):
     card: ClassVar[Card] = CARD
-    arguments: ClassVar[tuple[str, ...]] = ()
 
     @dataclass(frozen=True)
     class Options:
@@ -107,6 +108,7 @@ class Gtea(ListedDataset):
         truth = partial(self._truth, self._labels[id], size)
         return Sample(id, size, partial(read_image, path), truth, {"source": self._source})
 
+    @override
     def image_file(self, id: str) -> Path:
         if id not in self._images:
             raise DataError(f"{self.root}: no image {id}")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from sambench.readers import hub
-from sambench.types import Card, IndexEntry, Sample, Semantics, Split
+from sambench.types import Card, Dataset, IndexEntry, Sample, Semantics, Split
 
 CARD = Card(
     name="hf",
@@ -38,7 +38,7 @@ CARD = Card(
 )
 
 
-class HuggingFace:
+class HuggingFace(Dataset):
     card: ClassVar[Card] = CARD
     arguments: ClassVar[tuple[str, ...]] = ("source",)
 

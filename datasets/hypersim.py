@@ -10,6 +10,8 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import ClassVar, Literal
 
+from typing_extensions import override
+
 from sambench.errors import DataError, UsageError
 from sambench.readers.files import candidates, list_folder
 from sambench.readers.hdf5 import array_shape, read_array
@@ -95,7 +97,6 @@ _KEY = "dataset"
 
 class Hypersim(ListedDataset):
     card: ClassVar[Card] = CARD
-    arguments: ClassVar[tuple[str, ...]] = ()
 
     @dataclass(frozen=True)
     class Options:
@@ -117,6 +118,7 @@ class Hypersim(ListedDataset):
         return next((at for at in places if at.is_dir() and any(map(_SCENE.fullmatch, list_folder(at)))), None)
 
     @property
+    @override
     def excluded(self) -> Mapping[str, int]:
         """Images left out of the index, by rule."""
         unlabelled = sum(self._in_split(id) and id not in self._instances for id in self._images)
@@ -132,6 +134,7 @@ class Hypersim(ListedDataset):
             size, read = (height, width), partial(self._tone_mapped, id, (height, width))
         return Sample(id, size, read, partial(self._truth, labels, size))
 
+    @override
     def image_file(self, id: str) -> Path | None:
         """None if images are made from HDF5."""
         return self._file(id, "final_preview", "tonemap.jpg") if self.options.image == "preview" else None

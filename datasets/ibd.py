@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
 from PIL import Image as Pillow
+from typing_extensions import override
 
 from sambench.errors import DataError, UsageError
 from sambench.readers.any_form import Annotations, Files, Form, annotations_of, by_stem, is_label
@@ -59,7 +60,6 @@ _LEAST = 0.9
 
 class Ibd(ListedDataset):
     card: ClassVar[Card] = CARD
-    arguments: ClassVar[tuple[str, ...]] = ()
 
     @dataclass(frozen=True)
     class Options:
@@ -88,6 +88,7 @@ class Ibd(ListedDataset):
         truth = partial(self._truth, id, size)
         return Sample(id, size, partial(read_image, path), truth, {"form": self._found[1].form})
 
+    @override
     def image_file(self, id: str) -> Path:
         photographs, _, _ = self._found
         if id not in photographs:

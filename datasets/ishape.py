@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
+from typing_extensions import override
 
 from sambench.errors import DataError, UsageError
 from sambench.readers.coco_json import CocoReader, base_of
@@ -69,7 +70,6 @@ _FIRST = 1000
 
 class IShape(ListedDataset):
     card: ClassVar[Card] = CARD
-    arguments: ClassVar[tuple[str, ...]] = ()
 
     @dataclass(frozen=True)
     class Options:
@@ -100,6 +100,7 @@ class IShape(ListedDataset):
         size = image_size(path)
         return Sample(id, size, partial(read_image, path), partial(part.truth, stem, size), {"subset": part.subset})
 
+    @override
     def image_file(self, id: str) -> Path:
         part, stem = self._split(id)
         return part.images.get(stem, part.folder / "image" / f"{stem}.jpg")

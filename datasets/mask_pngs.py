@@ -8,11 +8,13 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import ClassVar
 
+from typing_extensions import override
+
 from sambench.errors import DataError, UsageError
 from sambench.readers.files import files_by_stem, list_folder, nfc
 from sambench.readers.images import SUFFIXES, image_size, read_image
 from sambench.readers.mask_png import NO_VOID, label_values, read_binary_masks, read_label_map
-from sambench.types import Card, IndexEntry, Sample, Split
+from sambench.types import Card, Dataset, IndexEntry, Sample, Split
 
 CARD = Card(
     name="mask_pngs",
@@ -36,7 +38,7 @@ CARD = Card(
 )
 
 
-class MaskPngs:
+class MaskPngs(Dataset):
     card: ClassVar[Card] = CARD
     arguments: ClassVar[tuple[str, ...]] = ("dir",)
 
@@ -78,6 +80,7 @@ class MaskPngs:
             truth = partial(read_binary_masks, masks, size, void=self.void)
         return Sample(id, size, partial(read_image, path), truth)
 
+    @override
     def image_file(self, id: str) -> Path:
         if id not in self._images:
             raise DataError(f"{self.root / 'images'}: no image {id}")

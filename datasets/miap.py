@@ -11,6 +11,8 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import ClassVar
 
+from typing_extensions import override
+
 from sambench.errors import DataError, UsageError
 from sambench.readers import openimages
 from sambench.readers.files import candidates
@@ -73,7 +75,6 @@ CARD = Card(
 
 class Miap(ListedDataset):
     card: ClassVar[Card] = CARD
-    arguments: ClassVar[tuple[str, ...]] = ()
 
     @dataclass(frozen=True)
     class Options:
@@ -101,6 +102,7 @@ class Miap(ListedDataset):
         size = image_size(path)
         return Sample(id, size, partial(read_image, path), partial(self._truth, id, size))
 
+    @override
     def image_file(self, id: str) -> Path:
         """The image of an id, or the path where it should be."""
         return self._images / f"{id}.jpg"

@@ -7,6 +7,8 @@ from functools import cached_property, partial
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
+from typing_extensions import override
+
 from sambench.errors import DataError, UsageError
 from sambench.readers import via_json
 from sambench.readers.files import candidates, files_by_stem
@@ -59,7 +61,6 @@ _SIDES = {"above": "ABOVE", "below": "BELOW"}
 
 class Ndd20(ListedDataset):
     card: ClassVar[Card] = CARD
-    arguments: ClassVar[tuple[str, ...]] = ()
     Options = ListingOptions
 
     def __init__(self, root: Path, split: str, options: ListingOptions) -> None:
@@ -81,6 +82,7 @@ class Ndd20(ListedDataset):
         size = image_size(path)
         return Sample(id, size, partial(read_image, path), partial(file.truth, name, size, _describe))
 
+    @override
     def image_file(self, id: str) -> Path:
         """The image of an id, or the path where it should be."""
         side = id.split("/")[0]

@@ -53,7 +53,6 @@ _PREFIXES = {"train": "train", "validation": "val"}
 
 class Ndispark(CocoDataset):
     card: ClassVar[Card] = CARD
-    arguments: ClassVar[tuple[str, ...]] = ()
     Options = ListingOptions
 
     def __init__(self, root: Path, split: str, options: ListingOptions) -> None:

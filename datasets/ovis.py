@@ -6,6 +6,8 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import ClassVar
 
+from typing_extensions import override
+
 from sambench.errors import DataError, UsageError
 from sambench.readers import video_json
 from sambench.readers.files import candidates, list_folder
@@ -60,7 +62,6 @@ CARD = Card(
 
 class Ovis(ListedDataset):
     card: ClassVar[Card] = CARD
-    arguments: ClassVar[tuple[str, ...]] = ()
     Options = ListingOptions
 
     def __init__(self, root: Path, split: str, options: ListingOptions) -> None:
@@ -78,6 +79,7 @@ class Ovis(ListedDataset):
         size = self._file.size(id)
         return Sample(id, size, partial(read_image, self.image_file(id), size), partial(self._file.truth, id))
 
+    @override
     def image_file(self, id: str) -> Path:
         return self._images / self._file.frame_path(id)
 

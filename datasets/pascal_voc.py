@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from sambench.errors import DataError, UsageError
 from sambench.readers.files import candidates, files_by_stem
@@ -65,7 +66,6 @@ CARD = Card(
 
 class PascalVoc(ListedDataset):
     card: ClassVar[Card] = CARD
-    arguments: ClassVar[tuple[str, ...]] = ()
     Options = ListingOptions
 
     def __init__(self, root: Path, split: str, options: ListingOptions) -> None:
@@ -82,6 +82,7 @@ class PascalVoc(ListedDataset):
         size = image_size(path)
         return Sample(id, size, partial(read_image, path), partial(self._truth, id, size))
 
+    @override
     def image_file(self, id: str) -> Path:
         """The image of an id, or the path where it should be."""
         return self.root / "JPEGImages" / f"{id}.jpg"

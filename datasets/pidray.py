@@ -58,7 +58,6 @@ CARD = Card(
 
 class Pidray(CocoDataset):
     card: ClassVar[Card] = CARD
-    arguments: ClassVar[tuple[str, ...]] = ()
 
     @dataclass(frozen=True)
     class Options(ListingOptions):

@@ -54,7 +54,6 @@ _PARTS = ("train", "val", "test")
 
 class Plittersdorf(CocoDataset):
     card: ClassVar[Card] = CARD
-    arguments: ClassVar[tuple[str, ...]] = ()
 
     @dataclass(frozen=True)
     class Options(ListingOptions):

@@ -7,6 +7,8 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import ClassVar
 
+from typing_extensions import override
+
 from sambench.errors import DataError, UsageError
 from sambench.readers.files import candidates, files_by_stem
 from sambench.readers.images import image_size, read_image
@@ -56,7 +58,6 @@ CARD = Card(
 
 class Ppdls(ListedDataset):
     card: ClassVar[Card] = CARD
-    arguments: ClassVar[tuple[str, ...]] = ()
     Options = ListingOptions
 
     def __init__(self, root: Path, split: str, options: ListingOptions) -> None:
@@ -79,6 +80,7 @@ class Ppdls(ListedDataset):
         truth = partial(read_label_map, self._labels[id], size, colours=True, class_name="leaf")
         return Sample(id, size, partial(read_image, path), truth)
 
+    @override
     def image_file(self, id: str) -> Path:
         if id not in self._images:
             raise DataError(f"{self.root}: no image {id}")

@@ -9,6 +9,8 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, ClassVar
 
+from typing_extensions import override
+
 from sambench.errors import DataError, UsageError
 from sambench.readers.files import candidates, files_by_stem, list_folder
 from sambench.readers.images import SUFFIXES, read_image
@@ -47,7 +49,6 @@ _NAME = re.compile(r"sa_\d+")
 
 class Sa1b(ListedDataset):
     card: ClassVar[Card] = CARD
-    arguments: ClassVar[tuple[str, ...]] = ()
 
     @dataclass(frozen=True)
     class Options:
@@ -72,6 +73,7 @@ class Sa1b(ListedDataset):
             id, size, partial(read_image, self.image_file(id), size), partial(_truth, path, size, annotations)
         )
 
+    @override
     def image_file(self, id: str) -> Path:
         """The image of an id, or the path where it should be: beside its labels."""
         return self._images.get(id, self._labels[id].with_suffix(".jpg"))

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from sambench.errors import DataError, UsageError
 from sambench.readers import matlab
@@ -52,7 +53,6 @@ CARD = Card(
 
 class Sbd(ListedDataset):
     card: ClassVar[Card] = CARD
-    arguments: ClassVar[tuple[str, ...]] = ()
     Options = ListingOptions
 
     def __init__(self, root: Path, split: str, options: ListingOptions) -> None:
@@ -73,6 +73,7 @@ class Sbd(ListedDataset):
         size = image_size(path)
         return Sample(id, size, partial(read_image, path), partial(self._truth, id, size))
 
+    @override
     def image_file(self, id: str) -> Path:
         """The image of an id, or the path where it should be."""
         return self.root / "img" / f"{id}.jpg"

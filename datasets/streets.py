@@ -8,6 +8,8 @@ from functools import cached_property, partial
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
+from typing_extensions import override
+
 from sambench.errors import DataError, UsageError
 from sambench.readers import via_json
 from sambench.readers.files import candidates, files_by_stem, list_folder
@@ -46,7 +48,6 @@ CARD = Card(
 
 class Streets(ListedDataset):
     card: ClassVar[Card] = CARD
-    arguments: ClassVar[tuple[str, ...]] = ()
 
     @dataclass(frozen=True)
     class Options:
@@ -72,6 +73,7 @@ class Streets(ListedDataset):
         size = image_size(path)
         return Sample(id, size, partial(read_image, path), partial(self._truth, id, size))
 
+    @override
     def image_file(self, id: str) -> Path:
         """The image of an id, or the path where it should be."""
         return self._images.get(id, self.root / "images" / self._names[id])

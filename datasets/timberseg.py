@@ -41,7 +41,6 @@ CARD = Card(
 
 class Timberseg(CocoDataset):
     card: ClassVar[Card] = CARD
-    arguments: ClassVar[tuple[str, ...]] = ()
 
     @dataclass(frozen=True)
     class Options(ListingOptions):

@@ -57,7 +57,6 @@ CARD = Card(
 
 class Trashcan(CocoDataset):
     card: ClassVar[Card] = CARD
-    arguments: ClassVar[tuple[str, ...]] = ()
 
     @dataclass(frozen=True)
     class Options(ListingOptions):

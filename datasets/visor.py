@@ -8,6 +8,8 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import ClassVar
 
+from typing_extensions import override
+
 from sambench.errors import DataError, UsageError
 from sambench.readers.files import candidates, files_by_stem
 from sambench.readers.images import ImageFile, image_size, read_image
@@ -64,7 +66,6 @@ CARD = Card(
 
 class Visor(ListedDataset):
     card: ClassVar[Card] = CARD
-    arguments: ClassVar[tuple[str, ...]] = ()
 
     @dataclass(frozen=True)
     class Options:
@@ -100,6 +101,7 @@ class Visor(ListedDataset):
         truth = partial(read_truth, entities, size, where, flatten=self.options.flatten)
         return Sample(id, size, partial(self._read_image, id), truth)
 
+    @override
     def image_file(self, id: str) -> Path | None:
         """The unpacked frame of an id; None if it lies in an archive or nowhere."""
         found = self._frames(self._video_of(id)).get(id)

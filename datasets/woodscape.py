@@ -8,6 +8,8 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import ClassVar, Literal
 
+from typing_extensions import override
+
 from sambench.errors import UsageError
 from sambench.readers.files import candidates, files_by_stem
 from sambench.readers.images import SUFFIXES, read_image
@@ -63,7 +65,6 @@ CARD = Card(
 
 class WoodScape(ListedDataset):
     card: ClassVar[Card] = CARD
-    arguments: ClassVar[tuple[str, ...]] = ()
 
     @dataclass(frozen=True)
     class Options:
@@ -93,6 +94,7 @@ class WoodScape(ListedDataset):
         truth = partial(scene.truth, visible=self.options.masks == "visible")
         return Sample(id, scene.size, partial(read_image, self.image_file(id), scene.size), truth)
 
+    @override
     def image_file(self, id: str) -> Path:
         """The image of an id, or the path where it should be."""
         return self._images.get(id, self._pictures / f"{id}.png")

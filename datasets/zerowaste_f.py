@@ -8,6 +8,8 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import ClassVar, Literal
 
+from typing_extensions import override
+
 from sambench.errors import DataError, UsageError
 from sambench.readers.coco_json import CocoDataset, CocoReader, Reader, base_of, images_in
 from sambench.readers.files import files_by_stem
@@ -63,7 +65,6 @@ _VOID = 255
 
 class ZerowasteF(CocoDataset):
     card: ClassVar[Card] = CARD
-    arguments: ClassVar[tuple[str, ...]] = ()
 
     @dataclass(frozen=True)
     class Options(ListingOptions):
@@ -103,7 +104,12 @@ class _ClassMaps(ListedDataset):
     def __init__(self, folder: Path, missing_images: str, unpack: str) -> None:
         self._folder, self._missing_images, self._unpack = folder, missing_images, unpack
 
+    @classmethod
+    def locate(cls, root: Path, split: str, options: object) -> None:
+        """Only :class:`ZerowasteF` is looked for."""
+
     @property
+    @override
     def categories(self) -> Mapping[int, str]:
         return _CLASSES
 
@@ -115,6 +121,7 @@ class _ClassMaps(ListedDataset):
         truth = partial(read_class_map, self._maps[id], size, _CLASSES, void=(_VOID,))
         return Sample(id, size, partial(read_image, path), truth)
 
+    @override
     def image_file(self, id: str) -> Path:
         return self._images.get(id, self._folder / "data" / f"{id}.PNG")
 

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from sambench.core.mask import Mask
+from sambench.core.model import Click
 
 _EXACT_IN_FLOAT32 = 2000.0
 """Up to this distance (pixels) float32 tells the square roots of neighbouring integers apart."""
@@ -31,15 +31,6 @@ _CHAMFER_SLACK = 0.999
 
 _CHAMFER_FROM = 1 << 14
 """Pixels of a window from which on the detour over the chamfer distance pays."""
-
-
-@dataclass(frozen=True, slots=True)
-class Click:
-    """A click on the pixel in column ``x``, row ``y`` of the original image."""
-
-    x: int
-    y: int
-    positive: bool
 
 
 def next_click(

@@ -23,3 +23,8 @@ def cleaned(text: str) -> str:
 def spaced(text: str) -> str:
     """The text with single spaces, and none around it."""
     return " ".join(text.split())
+
+
+def percent(fraction: float) -> str:
+    """Return a fraction in percent with one decimal: ``83.0 %``."""
+    return f"{round(100 * fraction, 1) + 0.0:.1f} %"

@@ -20,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 from PIL import Image as Pillow
+from typing_extensions import override
 
 from sambench.errors import DataError
 from sambench.metrics import edges as metric
@@ -27,6 +28,8 @@ from sambench.metrics.edge_bootstrap import bootstrap_intervals
 from sambench.models.edges.edge_map import EdgeMap, EdgeMapOptions, finish, strength_from_view, to_8bit
 from sambench.readers.predictions import edge_maps
 from sambench.types import (
+    Artifacts,
+    CasePicture,
     Cases,
     Context,
     DeferredResult,
@@ -34,6 +37,7 @@ from sambench.types import (
     Predictions,
     Sample,
     SampleResult,
+    Task,
     TaskSummary,
     View,
 )
@@ -42,11 +46,12 @@ COUNTS = ("sum_r", "cnt_r", "sum_p", "cnt_p")
 """Columns of the benchmark's counts: one number for each threshold."""
 
 
-class Edges:
+class Edges(Task):
     name = "edges"
     version = 1
     requires = frozenset({"edges|points"})
     primary = "ods"
+    artifacts = Artifacts("save_maps")
 
     @dataclass(frozen=True)
     class Options(EdgeMapOptions):
@@ -210,6 +215,16 @@ class Edges:
             metrics, n_masks=annotators, curves=curves, warnings=warnings, headlines=("ois", "ap", "r50")
         )
 
+    @override
+    def picture(self, sample: Sample, artifact: bytes, name: str) -> CasePicture:
+        with Pillow.open(io.BytesIO(artifact)) as edges:
+            strength = np.asarray(edges.convert("L"))
+        boundaries = sample.truth.boundaries
+        if not boundaries or strength.shape != sample.size:
+            raise DataError(f"the annotations of image {sample.id} are not those of the run")
+        return CasePicture(f"Drawn by {len(boundaries)} people.", boundaries=boundaries, strength=strength)
+
+    @override
     def cases(self, records: pa.Table) -> Cases:
         """Each image by its own best F. ODS and OIS are of counts over all images, not means; this is the mean that is
         nearest to OIS."""

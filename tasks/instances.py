@@ -9,15 +9,16 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from sambench import masks
 from sambench.errors import DataError, UsageError
@@ -29,6 +30,8 @@ from sambench.models.common.box_prompts import BoxMasks, masks_of_boxes, moved
 from sambench.readers.predictions import detections
 from sambench.readers.predictions.detections import Detections, Results
 from sambench.types import (
+    Answer,
+    Artifacts,
     Context,
     Dataset,
     DeferredResult,
@@ -36,8 +39,11 @@ from sambench.types import (
     Mask,
     MetricValue,
     Predictions,
+    Recorded,
+    Replay,
     Sample,
     SampleResult,
+    Task,
     TaskSummary,
     View,
 )
@@ -69,12 +75,149 @@ NO_CATEGORY = 0
 """The category of everything in a dataset without categories."""
 
 
-class Instances:
+@dataclass(frozen=True)
+class _Asked:
+    """What is prompted for in an image. ``targets``: the instances that it belongs to, where it is the truth.
+    ``left_out``: by rule. ``strangers``: labels of a detector that the dataset does not have."""
+
+    detections: Detections
+    targets: Sequence[Instance] | None = None
+    left_out: Counter[str] = field(default_factory=Counter)
+    strangers: Sequence[str] = ()
+
+
+class _TruthBoxes:
+    """The annotated boxes. ``origin``: where the boxes come from, with a short digest."""
+
+    origin = TRUTH
+    inputs: Mapping[str, str] = {}
+
+    def prepare(self, dataset: Dataset, known: Mapping[int, str], label: str) -> None:
+        """Nothing can be wrong."""
+
+    def asked(self, sample: Sample, context: Context, rules: coco.Rules) -> _Asked:
+        targets = _prompted(sample)
+        boxes = np.array([_box(one) for one in targets], np.float64).reshape(-1, 4)
+        categories = np.array([_category(one) for one in targets], np.int64)
+        return _Asked(Detections(np.arange(len(targets)), categories, np.ones(len(targets)), boxes), targets)
+
+
+class _FileBoxes:
+    """Boxes from a file of detections in COCO's results form."""
+
+    def __init__(self, path: str) -> None:
+        self._path = Path(path).expanduser()
+
+    @cached_property
+    def results(self) -> Results:
+        return detections.load(self._path)
+
+    @property
+    def origin(self) -> str:
+        return f"{self._path.name}@{self.results.digest[:8]}"
+
+    @property
+    def inputs(self) -> Mapping[str, str]:
+        return {"boxes": f"sha256:{self.results.digest}"}
+
+    def prepare(self, dataset: Dataset, known: Mapping[int, str], label: str) -> None:
+        self.results.require("bbox", *(["category_id"] if known else []))
+        index = {entry.id for entry in dataset.index()}
+        self.results.require_known(
+            known or {NO_CATEGORY: ""}, lambda id: id in index or _is_known(dataset, id), f"dataset {label}"
+        )
+
+    def asked(self, sample: Sample, context: Context, rules: coco.Rules) -> _Asked:
+        return _Asked(self.results.read(sample.id))
+
+
+class _DetectorBoxes:
+    """Boxes of a detector that runs beside the model. ``least``: score above which they count, None: by the rules."""
+
+    def __init__(self, reference: str, least: float | None) -> None:
+        self._reference, self._least = reference, least
+        self._detector: Any = None
+
+    @cached_property
+    def _located(self) -> Any:
+        # Not before it is asked for: this brings torch.
+        from sambench.models.detectors import detectors
+
+        return detectors.locate(self._reference)
+
+    @property
+    def origin(self) -> str:
+        return f"{self._located.name}@{self._located.digest[:8]}"
+
+    @property
+    def inputs(self) -> Mapping[str, str]:
+        return {"detector": f"{self._located.name}@{self._located.digest}"}
+
+    def prepare(self, dataset: Dataset, known: Mapping[int, str], label: str) -> None:
+        from sambench.models.detectors import detectors
+
+        if not known:
+            raise UsageError(f"dataset {label} does not name its categories, so a detector's cannot be told")
+        self._numbers = detectors.numbers_of(self._located, known, f"dataset {label}")
+
+    def asked(self, sample: Sample, context: Context, rules: coco.Rules) -> _Asked:
+        from sambench.models.detectors import detectors
+
+        if self._detector is None:
+            self._detector = detectors.Detector(self._located, context.device, context.threads)
+        found = self._detector(sample.image, THRESHOLDS[rules] if self._least is None else self._least)
+        numbers = [self._numbers.get(label) for label in found.labels.tolist()]
+        known = np.array([number is not None for number in numbers], np.bool_)
+        everything = Detections(
+            np.arange(len(numbers)),
+            np.array([NO_CATEGORY if number is None else number for number in numbers], np.int64),
+            found.scores,
+            found.boxes,
+            found.masks,
+        )
+        names = {self._located.labels.get(label, str(label)) for label in found.labels[~known].tolist()}
+        return _Asked(everything.take(known), strangers=sorted(names))
+
+
+class _BoxReplay(Replay):
+    """Prompts with the annotated boxes again."""
+
+    ignores_void = False
+
+    def __init__(self, task: Instances) -> None:
+        self._task = task
+        o = task.options
+        self.prompt_rule = f"box expansion: {o.box_expansion}, jitter: {o.box_jitter}"
+
+    def prompted(self, sample: Sample) -> list[Instance]:
+        return _prompted(sample)
+
+    def recorded(self, records: pa.Table) -> dict[tuple[str, str], Recorded]:
+        names = ("image_id", "height", "width", "truth_id", "truth_crowd", "truth_area", "iou", "score")
+        columns = (records.column(name).to_pylist() for name in names)
+        found = {}
+        for image, height, width, ids, crowd, areas, ious, scores in zip(*columns, strict=True):
+            objects = [(one, area) for one, is_crowd, area in zip(ids, crowd, areas, strict=True) if not is_crowd]
+            for k, (one, area) in enumerate(objects):
+                iou_of, score = (values[k : k + 1] for values in (ious or [], scores))
+                found[image, one] = Recorded(area, (height, width), iou_of, score)
+        return found
+
+    def answers(
+        self, sample: Sample, view: View, context: Context, wanted: Collection[str], clicks: int
+    ) -> Iterator[Answer]:
+        asked, prompts, made = self._task.prompt(sample, view, context)
+        for one, box, mask in zip(asked.targets or (), prompts.tolist(), made.masks, strict=True):
+            yield Answer(one, (), tuple(box), mask)
+
+
+class Instances(Task):
     name = "instances"
     version = 1
     requires = frozenset({"boxes"})
     primary = "ap"
-    few_prompts = True
+    decode_jointly = True
+    artifacts = Artifacts("save_masks", coco_results=True)
 
     @dataclass(frozen=True)
     class Options:
@@ -117,51 +260,26 @@ class Instances:
 
     def __init__(self, options: Options) -> None:
         self.options = options
-        self._categories: Mapping[int, str] | None = None
+        self._categories: Mapping[int, str] = {}
         self._label = "the dataset"
-        self._detector: Any = None
         self._given: Results | None = None
-        file = options.boxes != TRUTH
-        self._boxes = detections.load(Path(options.boxes).expanduser()) if file else None
-        if options.detector:
-            # Not before it is asked for: this brings torch.
-            from sambench.models.detectors import detectors
-
-            self._located = detectors.locate(options.detector)
+        self._source: _TruthBoxes | _FileBoxes | _DetectorBoxes = _TruthBoxes()
+        if options.boxes != TRUTH:
+            self._source = _FileBoxes(options.boxes)
+        elif options.detector:
+            self._source = _DetectorBoxes(options.detector, options.detector_threshold)
 
     # --- what a run is made of ---------------------------------------------------------------------------------------
 
     @property
+    @override
     def inputs(self) -> Mapping[str, str]:
-        if self._boxes is not None:
-            return {"boxes": f"sha256:{self._boxes.digest}"}
-        return {"detector": f"{self._located.name}@{self._located.digest}"} if self.options.detector else {}
+        return self._source.inputs
 
+    @override
     def prepare(self, dataset: Dataset, label: str) -> None:
-        self._label = label
-        self._categories = getattr(dataset, "categories", None)
-        known = self._categories if self._categories is not None else {}
-        if self._boxes is not None:
-            self._boxes.require("bbox", *(["category_id"] if known else []))
-            index = {entry.id for entry in dataset.index()}
-            self._boxes.require_known(
-                known or {NO_CATEGORY: ""}, lambda id: id in index or _is_known(dataset, id), f"dataset {label}"
-            )
-        if self.options.detector:
-            from sambench.models.detectors import detectors
-
-            if not known:
-                raise UsageError(f"dataset {label} does not name its categories, so a detector's cannot be told")
-            self._numbers = detectors.numbers_of(self._located, known, f"dataset {label}")
-
-    @property
-    def origin(self) -> str:
-        """Where the boxes come from, with a short digest."""
-        if self._boxes is not None:
-            return f"{self._boxes.path.name}@{self._boxes.digest[:8]}"
-        if self.options.detector:
-            return f"{self._located.name}@{self._located.digest[:8]}"
-        return TRUTH
+        self._label, self._categories = label, dataset.categories or {}
+        self._source.prepare(dataset, self._categories, label)
 
     @property
     def signature(self) -> str:
@@ -172,7 +290,7 @@ class Instances:
         least = o.detector_threshold
         return "|".join(
             [
-                f"boxes:{self.origin}",
+                f"boxes:{self._source.origin}",
                 *([f"score>{'toolkit' if least is None else least}"] if o.detector else []),
                 *([f"expanded:{o.box_expansion}"] if o.box_expansion else []),
                 *([f"jitter:{o.box_jitter}"] if o.box_jitter else []),
@@ -223,46 +341,53 @@ class Instances:
         )
 
     def excludes(self, sample: Sample) -> str:
-        by_truth = self.origin == TRUTH and self._given is None
+        by_truth = isinstance(self._source, _TruthBoxes) and self._given is None
         return "no_valid_mask" if by_truth and not _prompted(sample) else ""
 
     # --- one image ---------------------------------------------------------------------------------------------------
 
-    def measure(self, sample: Sample, view: View, context: Context) -> DeferredResult:
-        began = time.perf_counter()
-        found, targets, excluded, strangers = self._detections(sample, context)
-        keys = [(context.dataset, sample.id, str(k)) for k in found.places.tolist()]
+    def prompt(self, sample: Sample, view: View, context: Context) -> tuple[_Asked, NDArray[np.float32], BoxMasks]:
+        """What is asked in an image, the boxes that the model is prompted with ``(D, 4)`` xyxy, and its masks."""
+        asked = self._source.asked(sample, context, self._rules(sample))
+        if asked.targets is None:
+            kept, left_out = self._counted(sample, asked.detections)
+            asked = replace(asked, detections=kept, left_out=left_out)
+        found, o = asked.detections, self.options
         assert found.boxes is not None
-        o = self.options
+        keys = [(context.dataset, sample.id, str(k)) for k in found.places.tolist()]
         prompts = moved(
             found.boxes, sample.size, expansion=o.box_expansion, jitter=o.box_jitter, seed=context.seed, keys=keys
         )
         made = masks_of_boxes(view, prompts, sample.size, passes=o.passes, feedback="masks" in context.capabilities)
-        if targets is not None:
+        return asked, prompts, made
+
+    def measure(self, sample: Sample, view: View, context: Context) -> DeferredResult:
+        began = time.perf_counter()
+        asked, prompts, made = self.prompt(sample, view, context)
+        if asked.targets is not None:
             # Nothing has scored the annotated boxes, so the model's own estimate ranks its masks.
-            found = replace(found, scores=np.nan_to_num(made.predicted_iou.astype(np.float64), nan=0.0))
+            scores = np.nan_to_num(made.predicted_iou.astype(np.float64), nan=0.0)
+            asked = replace(asked, detections=replace(asked.detections, scores=scores))
         columns = {
             "passes": made.passes,
-            "unknown_labels": strangers,
+            "unknown_labels": asked.strangers,
             "prompt": prompts.ravel(),
             "chosen": made.chosen,
             "predicted_iou": made.predicted_iou,
         }
-        spent = time.perf_counter() - began
-        return partial(self._measure, sample, context.dataset, found, made, targets, columns, excluded, spent)
+        return partial(self._measure, sample, context.dataset, asked, made, columns, time.perf_counter() - began)
+
+    @override
+    def replay(self) -> _BoxReplay:
+        if self._given is not None or not isinstance(self._source, _TruthBoxes):
+            raise UsageError("its prompts are detections, not annotations")
+        return _BoxReplay(self)
 
     def _measure(
-        self,
-        sample: Sample,
-        dataset: str,
-        found: Detections,
-        made: BoxMasks,
-        targets: Sequence[Instance] | None,
-        columns: dict[str, Any],
-        excluded: Counter[str],
-        spent: float,
+        self, sample: Sample, dataset: str, asked: _Asked, made: BoxMasks, columns: dict[str, Any], spent: float
     ) -> SampleResult:
         began = time.perf_counter() - spent
+        found, targets = asked.detections, asked.targets
         shapes = {"": run_lengths.from_masks(made.masks, sample.size)}
         if targets is not None:
             columns["iou"] = [iou(mask, one.mask) for mask, one in zip(made.masks, targets, strict=True)]
@@ -270,46 +395,7 @@ class Instances:
             shapes["detector_mask_"] = _own_masks(sample, found)
         row = self._row(sample, dataset, found, shapes, found.boxes if targets is None else None, columns, began)
         files = {f"masks/{sample.id}.json": _results(sample.id, found, made.masks)} if self.options.save_masks else {}
-        return SampleResult([row], dict(+excluded), files)
-
-    def _detections(
-        self, sample: Sample, context: Context
-    ) -> tuple[Detections, Sequence[Instance] | None, Counter[str], list[str]]:
-        """What is prompted for; the instances that it belongs to, where it is the truth; what was left out, by rule;
-        and labels of the detector that the dataset does not have."""
-        excluded = Counter(sample.truth.dropped)
-        excluded["crowd"] += sum(one.crowd for one in sample.truth.instances)
-        strangers: list[str] = []
-        if self._boxes is not None:
-            found = self._boxes.read(sample.id)
-        elif self.options.detector:
-            found, strangers = self._detect(sample, context)
-        else:
-            targets = _prompted(sample)
-            boxes = np.array([_box(one) for one in targets], np.float64).reshape(-1, 4)
-            categories = np.array([_category(one) for one in targets], np.int64)
-            return Detections(np.arange(len(targets)), categories, np.ones(len(targets)), boxes), targets, excluded, []
-        kept, left_out = self._counted(sample, found)
-        return kept, None, excluded + left_out, strangers
-
-    def _detect(self, sample: Sample, context: Context) -> tuple[Detections, list[str]]:
-        from sambench.models.detectors import detectors
-
-        if self._detector is None:
-            self._detector = detectors.Detector(self._located, context.device, context.threads)
-        least = self.options.detector_threshold
-        found = self._detector(sample.image, THRESHOLDS[self._rules(sample)] if least is None else least)
-        numbers = [self._numbers.get(label) for label in found.labels.tolist()]
-        known = np.array([number is not None for number in numbers], np.bool_)
-        everything = Detections(
-            np.arange(len(numbers)),
-            np.array([NO_CATEGORY if number is None else number for number in numbers], np.int64),
-            found.scores,
-            found.boxes,
-            found.masks,
-        )
-        names = {self._located.labels.get(label, str(label)) for label in found.labels[~known].tolist()}
-        return everything.take(known), sorted(names)
+        return SampleResult([row], dict(+(_unprompted(sample) + asked.left_out)), files)
 
     def _counted(self, sample: Sample, found: Detections) -> tuple[Detections, Counter[str]]:
         """The detections that the toolkit counts, and how many it does not, by rule."""
@@ -407,7 +493,7 @@ class Instances:
 
     def read_predictions(self, path: Path) -> Predictions:
         self._given = results = detections.load(path)
-        known = self._categories or {}
+        known = self._categories
         results.require("segmentation", *(["category_id"] if known else []))
         results.require_known(known or {NO_CATEGORY: ""}, lambda id: True, f"dataset {self._label}")
         return Predictions(list(results.ids), results.digest, results.read)
@@ -417,11 +503,9 @@ class Instances:
 
     def _score(self, sample: Sample, answer: Detections, dataset: str) -> SampleResult:
         began = time.perf_counter()
-        excluded = Counter(sample.truth.dropped)
-        excluded["crowd"] += sum(one.crowd for one in sample.truth.instances)
         found, left_out = self._counted(sample, answer)
         row = self._row(sample, dataset, found, {"": _own_masks(sample, found)}, found.boxes, {}, began)
-        return SampleResult([row], dict(+(excluded + left_out)))
+        return SampleResult([row], dict(+(_unprompted(sample) + left_out)))
 
     # --- all images --------------------------------------------------------------------------------------------------
 
@@ -545,6 +629,11 @@ def _count(truths: coco.Annotated, categories: Sequence[int] | None = None, area
 def _prompted(sample: Sample) -> list[Instance]:
     """The instances that are prompted for where the boxes are the annotated ones."""
     return [one for one in sample.truth.instances if not one.crowd]
+
+
+def _unprompted(sample: Sample) -> Counter[str]:
+    """Annotations that count for nothing, by rule."""
+    return Counter(sample.truth.dropped) + Counter(crowd=sum(one.crowd for one in sample.truth.instances))
 
 
 def _category(instance: Instance) -> int:

@@ -11,16 +11,16 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from sambench.errors import UsageError
 from sambench.metrics.stats import metric_of, metrics_by
-from sambench.protocols.click_loop import IDENTITY, Policy, click_through, countable, size_bins
-from sambench.types import Cases, Context, MetricValue, Predictions, Sample, SampleResult, TaskSummary, View
+from sambench.protocols.click_loop import IDENTITY, ClickReplay, Policy, click_through, countable, size_bins
+from sambench.types import Cases, Context, MetricValue, Predictions, Sample, SampleResult, Task, TaskSummary, View
 
 THRESHOLDS = (80, 85, 90)
 """IoU in percent of the columns that RITM's script prints; clicking stops at the last."""
@@ -34,12 +34,12 @@ EFFORTS = ("noc@", "never_reached@", "at_limit@")
 BROKEN_DOWN = ("noc@85", "noc@90")
 
 
-class NumberOfClicks:
+class NumberOfClicks(Task):
     name = "noc"
     version = 1
     requires = frozenset({"points"})
     primary = "noc@90"
-    few_prompts = True
+    decode_jointly = True
 
     @dataclass(frozen=True)
     class Options:
@@ -92,28 +92,32 @@ class NumberOfClicks:
         return "" if countable(sample, self.options.min_area)[0] else "no_valid_mask"
 
     def measure(self, sample: Sample, view: View, context: Context) -> SampleResult:
+        instances, excluded = countable(sample, self.options.min_area)
+        rows = [
+            {**one.identity(sample, context), "iou": one.ious, "score": one.scores, "time_ms": one.time_ms}
+            for one in click_through(instances, sample, view, context, self._policy)
+        ]
+        return SampleResult(rows, excluded)
+
+    @property
+    def _policy(self) -> Policy:
         o = self.options
-        instances, excluded = countable(sample, o.min_area)
-        policy = Policy(
+        return Policy(
             o.max_clicks,
             feed_mask=o.feed_mask,
             later_multimask=o.later_multimask,
             enough=math.inf if o.all_clicks else THRESHOLDS[-1] / 100,
         )
-        rows = [
-            {**one.identity(sample, context), "iou": one.ious, "score": one.scores, "time_ms": one.time_ms}
-            for one in click_through(instances, sample, view, context, policy)
-        ]
-        return SampleResult(rows, excluded)
+
+    @override
+    def replay(self) -> ClickReplay:
+        return ClickReplay(self._policy, self.options.min_area)
 
     def read_predictions(self, path: Path) -> Predictions:
         raise UsageError(
             f"{path}: task noc places each click by the model's last answer, so stored predictions cannot be scored: "
             "name the model, `sambench run -t noc --model ...`"
         )
-
-    def score(self, sample: Sample, answer: Any, context: Context) -> SampleResult:
-        raise AssertionError("unreachable: read_predictions refuses")
 
     def summarize(self, records: pa.Table, context: Context) -> TaskSummary:
         images = records.column("image_id").to_pylist()
@@ -145,6 +149,7 @@ class NumberOfClicks:
             lower_is_better=[name for name in metrics if name.startswith(EFFORTS)],
         )
 
+    @override
     def cases(self, records: pa.Table) -> Cases:
         """Each mask; what :meth:`summarize` takes the means of."""
         names, values = records.column("instance_id").to_pylist(), self._values(self._ious(records))

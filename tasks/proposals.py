@@ -28,6 +28,7 @@ from sambench.models.common.mask_generator import GeneratorOptions, MaskGenerato
 from sambench.readers.predictions import detections
 from sambench.readers.predictions.detections import Detections
 from sambench.types import (
+    Artifacts,
     Context,
     DeferredResult,
     Instance,
@@ -35,6 +36,7 @@ from sambench.types import (
     Predictions,
     Sample,
     SampleResult,
+    Task,
     TaskSummary,
     View,
 )
@@ -46,11 +48,12 @@ GROUPS = (*coco.AREAS, "frequency")
 """Truths among which a proposal looks for one to take: all of them, those of a size, those of the same frequency."""
 
 
-class Proposals:
+class Proposals(Task):
     name = "proposals"
     version = 1
     requires = frozenset({"points"})
     primary = "ar@1000"
+    artifacts = Artifacts("save_proposals", coco_results=True)
 
     @dataclass(frozen=True)
     class Options(GeneratorOptions):

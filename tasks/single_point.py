@@ -16,12 +16,22 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from sambench.errors import DataError
 from sambench.metrics.stats import metric_of, metrics_by
-from sambench.protocols.click_loop import GROUP, IDENTITY, Clicked, Policy, click_through, countable, size_bins
+from sambench.protocols.click_loop import (
+    GROUP,
+    IDENTITY,
+    Clicked,
+    ClickReplay,
+    Policy,
+    click_through,
+    countable,
+    size_bins,
+)
 from sambench.readers.predictions import masks
-from sambench.types import Cases, Context, Mask, MetricValue, Predictions, Sample, SampleResult, TaskSummary, View
+from sambench.types import Cases, Context, Mask, MetricValue, Predictions, Sample, SampleResult, Task, TaskSummary, View
 
 FEW_VALUES = 12
 """An attribute of at most so many different values is a cut of its own accord (COCO has 12 supercategories)."""
@@ -30,12 +40,12 @@ ATTRIBUTE_METRICS = ("miou", "miou@3")
 """What is broken down by attributes: 1 and 3 points, as in Tables 2 and 6 of the paper."""
 
 
-class SinglePoint:
+class SinglePoint(Task):
     name = "single_point"
     version = 1
     requires = frozenset({"points"})
     primary = "miou"
-    few_prompts = True
+    decode_jointly = True
 
     @dataclass(frozen=True)
     class Options:
@@ -97,10 +107,17 @@ class SinglePoint:
 
     def measure(self, sample: Sample, view: View, context: Context) -> SampleResult:
         instances, excluded = countable(sample, self.options.min_area)
-        o = self.options
-        policy = Policy(o.clicks[-1], o.first_click, o.feed_mask, o.later_multimask)
-        clicked = click_through(instances, sample, view, context, policy, GROUP)
+        clicked = click_through(instances, sample, view, context, self._policy, GROUP)
         return SampleResult([_row(one, sample, context) for one in clicked], excluded)
+
+    @property
+    def _policy(self) -> Policy:
+        o = self.options
+        return Policy(o.clicks[-1], o.first_click, o.feed_mask, o.later_multimask)
+
+    @override
+    def replay(self) -> ClickReplay:
+        return ClickReplay(self._policy, self.options.min_area)
 
     def read_predictions(self, path: Path) -> Predictions:
         return masks.read_predictions(path)
@@ -149,6 +166,7 @@ class SinglePoint:
             headlines=("oracle_miou",),
         )
 
+    @override
     def cases(self, records: pa.Table) -> Cases:
         """Each mask; what :meth:`summarize` takes the means of."""
         names = records.column("instance_id").to_pylist()

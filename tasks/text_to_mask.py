@@ -19,6 +19,7 @@ from typing import Any, Literal, cast
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from sambench import masks
 from sambench.clicks import next_click
@@ -28,8 +29,12 @@ from sambench.metrics import iou as region
 from sambench.metrics.stats import metric_of, metrics_by
 from sambench.protocols.phrases import Annotated, KnownClass, PhraseProtocol, Query, negatives, union
 from sambench.readers.predictions import phrases as phrase_results
+from sambench.text import percent
 from sambench.types import (
+    Artifacts,
+    CasePicture,
     Cases,
+    Click,
     Context,
     Dataset,
     Mask,
@@ -38,6 +43,7 @@ from sambench.types import (
     Prompts,
     Sample,
     SampleResult,
+    Task,
     TaskSummary,
     TextPrediction,
     View,
@@ -83,11 +89,13 @@ class _Pointed:
     score: float
 
 
-class TextToMask:
+class TextToMask(Task):
     name = "text_to_mask"
     version = 1
     requires = frozenset({"text"})
     primary = "miou"
+    artifacts = Artifacts("save_masks", coco_results=True)
+    case_noun = "phrase"
 
     @dataclass(frozen=True)
     class Options:
@@ -125,10 +133,7 @@ class TextToMask:
 
     # --- what a run is made of ---------------------------------------------------------------------------------------
 
-    @property
-    def inputs(self) -> Mapping[str, str]:
-        return {}
-
+    @override
     def prepare(self, dataset: Dataset, label: str) -> None:
         if not self.options.negatives:
             return
@@ -388,6 +393,25 @@ class TextToMask:
             warnings.append("AP sees false alarms only where a class is: task.negatives asks for absent ones too")
         return warnings
 
+    @override
+    def picture(self, sample: Sample, artifact: bytes, name: str) -> CasePicture:
+        query = next((query for query in self.asking.queries(sample)[0] if query.id == name), None)
+        entry = next((entry for entry in json.loads(artifact) if entry["query_id"] == name), None)
+        if query is None or entry is None or query.phrase != entry["phrase"]:
+            raise DataError(f"the annotations of image {sample.id} are not those of the run: it has no phrase {name!r}")
+        code = entry["segmentation"]
+        answer = Mask.empty(sample.size) if code is None else masks.from_rle(code)
+        value = region.iou(answer, query.truth, query.void)
+        about = f"Phrase “{query.phrase}”. IoU {percent(value)}{'' if code else ', rejected'}."
+        pointed = None
+        if "point" in entry:
+            x, y = entry["point"]
+            with_point = masks.from_rle(entry["point_segmentation"])
+            pointed = (with_point, Click(x, y, True))
+            about += f" With a point at ({x}, {y}): {percent(region.iou(with_point, query.truth, query.void))}."
+        return CasePicture(about, query.truth, answer, pointed, iou=value, prompts={"phrase": query.phrase})
+
+    @override
     def cases(self, records: pa.Table) -> Cases:
         """Each query; what :meth:`summarize` takes the means of."""
         values = {"miou": _floats(records, "iou")}

@@ -14,7 +14,7 @@ from sambench.core.task import Cases
 from sambench.errors import UsageError
 from sambench.metrics import paired
 from sambench.reporting.comparison import Case, Comparison, Difference
-from sambench.runs.cases import read_cases, unit_of
+from sambench.runs.run import Run
 from sambench.runs.summaries import RunSummary, load_summaries
 
 _Key = tuple[str, str, str]
@@ -134,7 +134,7 @@ def _dataset(a: RunSummary, b: RunSummary, metric: str, tie: float) -> tuple[Dif
         dataset=a.dataset,
         split=a.split,
         metric=name,
-        unit=unit_of(a, name),
+        unit=a.unit_of(name),
         sign=sign,
         result=result,
         p_holm=None,
@@ -149,7 +149,7 @@ def _dataset(a: RunSummary, b: RunSummary, metric: str, tie: float) -> tuple[Dif
 
 
 def _cases(run: RunSummary) -> Cases:
-    found = read_cases(run)
+    found = Run(run.path).cases()
     if found is None:
         raise UsageError(f"{run.path}: the metrics of task {run.task} are not means over cases, so none can be paired")
     return found

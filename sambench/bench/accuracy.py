@@ -25,8 +25,8 @@ from sambench.planning.plan import make_plan as plan_of
 from sambench.planning.settings import SET_OWNERS, Settings
 from sambench.plugins import options
 from sambench.reporting.effects import Effect
-from sambench.runs.cases import read_cases, unit_of
 from sambench.runs.directory import RunSpec
+from sambench.runs.run import Run
 from sambench.runs.summaries import ASIDE, SHORT_DIGEST, RunSummary, load_summaries
 
 BASELINE = "baseline"
@@ -139,7 +139,7 @@ def pair(change: str, without: Path, with_it: Path) -> Iterator[Effect]:
     """The effect on each metric, from the run directories of a pair: those that are means over cases, and the rest.
     Raises UsageError if the runs are of other images or of another version of the task."""
     (a,), (b,) = load_summaries([without]), load_summaries([with_it])
-    cases = [found.values.keys() if (found := read_cases(run)) else () for run in (a, b)]
+    cases = [found.values.keys() if (found := Run(run.path).cases()) else () for run in (a, b)]
     paired = [metric for metric in cases[0] if metric in cases[1]]
     for metric in dict.fromkeys([*a.metrics, *b.metrics, *paired]):
         effect = Effect(
@@ -148,7 +148,7 @@ def pair(change: str, without: Path, with_it: Path) -> Iterator[Effect]:
             dataset=a.dataset,
             split=a.split,
             metric=metric,
-            unit=unit_of(a if metric in a.metrics else b, metric),
+            unit=(a if metric in a.metrics else b).unit_of(metric),
             baseline=_value(a, metric),
             variant=_value(b, metric),
             identical=a.records_digest == b.records_digest,

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from sambench.clicks import Click, next_click
+from sambench.clicks import next_click
 from sambench.core.dataset import Instance, Sample
 from sambench.core.mask import Mask
-from sambench.core.model import CAPABILITIES, Prediction, Prompts, View
+from sambench.core.model import CAPABILITIES, Click, Prediction, Prompts, View
 from sambench.engine.resources import device_for
 from sambench.errors import SambenchError
 from sambench.metrics.iou import iou

@@ -122,8 +122,7 @@ def _choose_one(name: str, **arguments: Any) -> tuple[Any, str, Any, Path]:
     from sambench.plugins import options, registry
 
     settings = settings_from(tasks=(), datasets=(name,), models=(), **arguments)
-    for folder in settings.plugin_folders:
-        registry.add_folder(folder)
+    registry.add_folders(settings.plugin_folders)
     values = options.parse_assignments(settings.assignments, SET_OWNERS)
     requests = registry.parse_datasets(settings.datasets)
     if len(requests) != 1 or requests[0].name in COLLECTIONS:
@@ -139,8 +138,7 @@ def _find_one(name: str, **arguments: Any) -> Any:
     from sambench.plugins import options, registry
 
     settings = settings_from(tasks=(), datasets=(name,), models=(), **arguments)
-    for folder in settings.plugin_folders:
-        registry.add_folder(folder)
+    registry.add_folders(settings.plugin_folders)
     values = options.parse_assignments(settings.assignments, SET_OWNERS)
     found, _ = find_datasets(settings, None, values["dataset"])
     if len(found) != 1:

@@ -81,8 +81,7 @@ def compare(
     from sambench.plugins import registry
     from sambench.reporting import comparison
 
-    for folder in plugin_folders:
-        registry.add_folder(folder)
+    registry.add_folders(plugin_folders)
     if models is None and len(runs) != 2:
         raise UsageError(f"{len(runs)} folders given: give two to compare, or name the two with --models A,B")
     names = registry.split_names([models]) if models else ["", ""]

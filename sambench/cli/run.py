@@ -156,7 +156,9 @@ def run(
     baseline = f"{(m := triples[0].model).name}@{m.weights_digest[:8]}" if len(settings.models) > 1 else ""
     report_path = write_report_of(paths, settings.out / "report", baseline)
     if as_json:
-        click.echo(json.dumps([json.loads((p / "summary.json").read_text("utf-8")) for p in paths], indent=1))
+        from sambench.runs.run import Run
+
+        click.echo(json.dumps([Run(p).summary_content for p in paths], indent=1))
     else:
         echo_table(paths, baseline)
         echo_macro_means(settings.datasets, paths)

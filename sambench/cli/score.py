@@ -33,15 +33,16 @@ def merge(out: Path, plugin_folders: Sequence[Path], remove: bool, as_json: bool
     from sambench.plugins import registry
     from sambench.runs import merging
 
-    for folder in plugin_folders:
-        registry.add_folder(folder)
+    registry.add_folders(plugin_folders)
     merged, unfinished = merging.merge(out, remove=remove)
     for line in unfinished:
         click.echo(line, err=True)
     if merged:
         report_path = write_report_of(merged, out / "report")
         if as_json:
-            click.echo(json.dumps([json.loads((p / "summary.json").read_text("utf-8")) for p in merged], indent=1))
+            from sambench.runs.run import Run
+
+            click.echo(json.dumps([Run(p).summary_content for p in merged], indent=1))
         else:
             echo_table(merged)
             click.echo(f"\nreport: {report_path.with_name('index.html')}, {report_path}")

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sambench.core.mask import Image, Mask
+from sambench.core.options import NoOptions
 
 EXPRESSIONS = "expressions"
 """The attribute of an instance with the texts that refer to it and to nothing else in the image."""
@@ -177,29 +180,65 @@ class Card:
     published_as: Mapping[str, str] = field(default_factory=dict)
 
 
-@runtime_checkable
-class Dataset(Protocol):
+class Dataset(ABC):
     """A dataset plugin: one file in ``datasets/`` with ``PLUGIN = <the class>``.
 
-    One whose objects have classes by number may also have ``categories``: their names, by number.
-
-    ``Options`` is a frozen dataclass of what ``--set dataset.KEY=VALUE`` may change. ``arguments`` names what a
-    generic dataset is called with (``coco_json:ANNOTATIONS,IMAGES``); such values fill the options of the same names.
+    Attributes:
+        card: Metadata of the dataset.
+        Options: Frozen dataclass of the options that ``--set dataset.KEY=VALUE`` may change.
+        arguments: Names of the arguments of a generic dataset (``coco_json:ANNOTATIONS,IMAGES``); each fills the option
+            of the same name.
     """
 
     card: ClassVar[Card]
-    Options: ClassVar[type]
-    arguments: ClassVar[tuple[str, ...]]
+    Options: ClassVar[type] = NoOptions
+    arguments: ClassVar[tuple[str, ...]] = ()
 
+    @abstractmethod
     def __init__(self, root: Path, split: str, options: Any) -> None:
-        """``root``: what :meth:`locate` answered. Opens nothing but what :meth:`index` needs."""
+        """Open nothing but what :meth:`index` needs.
+
+        Args:
+            root: The answer of :meth:`locate`.
+            split: One of ``card.splits``.
+            options: An instance of :attr:`Options`.
+        """
 
     @classmethod
+    @abstractmethod
     def locate(cls, root: Path, split: str, options: Any) -> Path | None:
-        """The dataset's own folder at or under the data root, or None if it is not there."""
+        """Return the dataset's own folder at or under the data root, or None if it is not there."""
 
+    @abstractmethod
     def index(self) -> Sequence[IndexEntry]:
-        """Every image of the split, ids unique, in any order that does not change, without decoding an image."""
+        """Return every image of the split without decoding one: ids unique, in an order that does not change."""
 
+    @abstractmethod
     def load(self, id: str) -> Sample:
-        """The sample of an id of the index. Raises :class:`sambench.errors.DataError`."""
+        """Return the sample of an id of the index.
+
+        Raises:
+            DataError: The image or its annotation cannot be read.
+        """
+
+    if TYPE_CHECKING:  # At run time plain attributes, so that a plugin may also assign them.
+
+        @property
+        def categories(self) -> Mapping[int, str] | None:
+            """Names of the classes by number; None if objects have no numbered classes."""
+
+        @property
+        def excluded(self) -> Mapping[str, int]:
+            """Images left out of the index, by rule."""
+    else:
+        categories = None
+        excluded = MappingProxyType({})
+
+    def image_file(self, id: str) -> Path | None:
+        """Return the file of an image; None if the image is not there. Left alone if images are not single files."""
+        raise NotImplementedError
+
+    @classmethod
+    def has_image_files(cls) -> bool:
+        """Whether :meth:`image_file` answers."""
+        return cls.image_file is not Dataset.image_file

@@ -12,6 +12,15 @@ from numpy.typing import NDArray
 from sambench.core.mask import Image, Mask
 
 
+@dataclass(frozen=True, slots=True)
+class Click:
+    """A click on the pixel in column ``x``, row ``y`` of the original image."""
+
+    x: int
+    y: int
+    positive: bool
+
+
 @dataclass(frozen=True, eq=False)
 class Prompts:
     """N prompts for one image; every part that is given has the same N.

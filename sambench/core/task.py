@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sambench.core.dataset import Dataset, Sample
-from sambench.core.model import View
+from sambench.core.mask import Mask
+from sambench.core.model import Click, View
+from sambench.core.options import NoOptions
+from sambench.core.replay import Replay
+from sambench.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -91,6 +96,43 @@ class TaskSummary:
     lower_is_better: Sequence[str] = ()
 
 
+@dataclass(frozen=True)
+class Artifacts:
+    """Files that a task keeps of each image, as ``files/FOLDER/ID.SUFFIX``.
+
+    Attributes:
+        option: The option that keeps them in the run directory.
+        coco_results: Each is a JSON list of masks in COCO's results form.
+    """
+
+    option: str
+    coco_results: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class CasePicture:
+    """What one case looks like: masks with their prompts, or an edge map beside the annotators' boundaries.
+
+    Attributes:
+        about: For the caption, whole sentences.
+        truth, answer: Masks of the image's size.
+        pointed: The answer to the same prompt with a point, and the point.
+        boundaries: One ``(H, W)`` bool map per annotator.
+        strength: ``(H, W)`` uint8 edge strength.
+        iou: Of the mask that is shown; None without one.
+        prompts: For the gallery's index, plain JSON values.
+    """
+
+    about: str
+    truth: Mask | None = None
+    answer: Mask | None = None
+    pointed: tuple[Mask, Click] | None = None
+    boundaries: Sequence[NDArray[np.bool_]] = ()
+    strength: NDArray[np.uint8] | None = None
+    iou: float | None = None
+    prompts: Mapping[str, Any] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, eq=False)
 class Cases:
     """The single cases that a run's metrics are means of, so that two runs can be paired and cases be looked at.
@@ -105,68 +147,111 @@ class Cases:
     values: Mapping[str, NDArray[np.float64]]
 
 
-@runtime_checkable
-class HasCases(Protocol):
-    """A task whose records are cases, or hold what each is worth."""
-
-    def cases(self, records: Any) -> Cases:
-        """From the records (a ``pyarrow.Table``); the first metric is the one that a comparison is about."""
-
-
-class Task(Protocol):
+class Task(ABC):
     """A task plugin: one file in ``tasks/`` with ``PLUGIN = <the class>``.
 
-    ``version`` rises with any change that changes a number. ``requires``: capabilities without which a model cannot
-    do the task; of ``edges|points`` one is enough. ``Options``: frozen dataclass of what ``--set task.KEY=VALUE`` may
-    change. ``schema``: a ``pyarrow.Schema`` of the records, with a text column ``image_id``. ``primary``: the metric a
-    table shows.
-
-    One that asks fewer prompts of an image at a time than a GPU decodes at once may have ``few_prompts = True``: then
-    those of several images are decoded together.
+    Attributes:
+        name: Name on the command line and in run directories.
+        version: Rises with any change that changes a number.
+        requires: Capabilities without which a model cannot do the task; of ``edges|points`` one is enough.
+        primary: The metric that a table shows.
+        Options: Frozen dataclass of the options that ``--set task.KEY=VALUE`` may change.
+        decode_jointly: Asks fewer prompts of an image at a time than a GPU decodes at once, so that the prompts of
+            several images are decoded together.
+        artifacts: Files that the task can keep of each image.
+        case_noun: What a single case is called in a caption.
     """
 
     name: ClassVar[str]
     version: ClassVar[int]
-    requires: ClassVar[frozenset[str]]
+    requires: frozenset[str]
     primary: ClassVar[str]
-    Options: ClassVar[type]
+    Options: ClassVar[type] = NoOptions
+    decode_jointly: ClassVar[bool] = False
+    artifacts: ClassVar[Artifacts | None] = None
+    case_noun: ClassVar[str] = "object"
 
-    def __init__(self, options: Any) -> None: ...
+    @abstractmethod
+    def __init__(self, options: Any) -> None:
+        """Take an instance of :attr:`Options`."""
 
     @property
-    def schema(self) -> Any: ...
+    @abstractmethod
+    def schema(self) -> Any:
+        """The ``pyarrow.Schema`` of the records; one column is ``image_id``, a text."""
 
     @property
+    @abstractmethod
     def signature(self) -> str:
         """One short string that says prompt rule, mask rule, threshold and version, beside every score."""
 
-    def excludes(self, sample: Sample) -> str:
-        """The rule that leaves the whole sample out (no prompt can be made), or the empty string."""
+    @property
+    def inputs(self) -> Mapping[str, str]:
+        """For each option that names a file: name and digest of its content, for the run's specification.
 
+        A copy at another path then is the same input, and another content is not.
+        """
+        return {}
+
+    def prepare(self, dataset: Dataset, label: str) -> None:  # noqa: B027
+        """Check the inputs, before the first sample, in every process.
+
+        Args:
+            dataset: The dataset of the run.
+            label: What messages call it.
+
+        Raises:
+            UsageError: The inputs do not fit the dataset.
+        """
+
+    def excludes(self, sample: Sample) -> str:
+        """Return the rule that leaves the whole sample out (no prompt can be made), or an empty text."""
+        return ""
+
+    @abstractmethod
     def measure(self, sample: Sample, view: View, context: Context) -> SampleResult | DeferredResult:
-        """The records of one sample: prompt, predict, compare. Comparing may be left for later."""
+        """Prompt the model for one sample and compare its answers, or return a function that compares them later."""
 
     def read_predictions(self, path: Path) -> Predictions:
-        """What ``sambench score --predictions PATH`` is to score. Raises :class:`sambench.errors.UsageError`."""
+        """Read the file or folder that ``sambench score --predictions PATH`` names.
+
+        Raises:
+            UsageError: It cannot be used, or the task scores no stored predictions.
+        """
+        raise UsageError(f"{path}: task {self.name} cannot score stored predictions; name a model in `sambench run`")
 
     def score(self, sample: Sample, answer: Any, context: Context) -> SampleResult | DeferredResult:
-        """The records of one sample from what was predicted elsewhere, as :attr:`Predictions.read` answers it."""
+        """Compare one sample with its stored answer, as :attr:`Predictions.read` returns it."""
+        raise NotImplementedError
 
+    @abstractmethod
     def summarize(self, records: Any, context: Context) -> TaskSummary:
-        """Everything that is reported, from the records (a ``pyarrow.Table``) alone."""
+        """Compute everything that is reported, from all records (a ``pyarrow.Table``) and nothing else."""
 
+    def cases(self, records: Any) -> Cases | None:
+        """Return the value of each single case, None if the metrics are not means over cases.
 
-@runtime_checkable
-class TakesInputs(Protocol):
-    """A task that takes something besides samples and a model, such as a file of boxes.
+        The first metric is the one that comparisons are about.
+        """
+        return None
 
-    ``inputs``: by option, what stands in a run's specification in place of the option's value: name and digest of what
-    it names, so that a copy at another path is the same and another content is not.
-    """
+    def replay(self) -> Replay | None:
+        """Return how the answers to single objects are made again; None if the task has no such answers.
 
-    @property
-    def inputs(self) -> Mapping[str, str]: ...
+        Raises:
+            UsageError: Not with these options.
+        """
+        return None
 
-    def prepare(self, dataset: Dataset, label: str) -> None:
-        """Called before the first sample, in every process. ``label``: what messages call the dataset. Raises
-        UsageError if the inputs do not fit it."""
+    def picture(self, sample: Sample, artifact: bytes, name: str) -> CasePicture:
+        """Return what a case looks like, from the image's artifact, for a task without :meth:`replay`.
+
+        Args:
+            sample: The image and its annotations.
+            artifact: Content of the file that the task keeps of the image.
+            name: Of the case, as in :class:`Cases`.
+
+        Raises:
+            DataError: The annotations are not those of the run.
+        """
+        raise UsageError(f"task {self.name} does not say what its cases look like")

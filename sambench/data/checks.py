@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -208,23 +208,21 @@ _REMEDIES = {
 
 
 def _left_out(dataset: Dataset) -> Iterator[Row]:
-    excluded: Mapping[str, int] = getattr(dataset, "excluded", {})
-    for rule, count in excluded.items():
+    for rule, count in dataset.excluded.items():
         remedy = _REMEDIES.get(rule, "")
         yield Row(WARN if remedy else OK, "left out", f"{count} images by rule {rule}", remedy)
 
 
 def _headers(dataset: Dataset, index: Sequence[IndexEntry]) -> Row:
-    """A plugin may offer ``image_file(id)``; without it, files are seen only when they are decoded."""
-    image_file = getattr(dataset, "image_file", None)
-    if image_file is None:
+    """Without :meth:`Dataset.image_file`, files are seen only when they are decoded."""
+    if not dataset.has_image_files():
         return Row(OK, "image files", "not checked one by one: this dataset does not say where they are; use --deep")
     problems = []
     seen = 0
     for entry in index:
         try:
             sample = dataset.load(entry.id)
-            path = image_file(entry.id)
+            path = dataset.image_file(entry.id)
             if path is None:
                 continue
             size = image_size(path)
@@ -243,11 +241,10 @@ def _one_sample(dataset: Dataset, index: Sequence[IndexEntry]) -> Row:
     entry = next((entry for entry in index if entry.n_masks), None)
     if entry is None:
         return Row(WARN, "sample", "no image has a mask", "see whether these are the annotations of this split")
-    image_file = getattr(dataset, "image_file", None)
     try:
         sample = dataset.load(entry.id)
         instances = sample.truth.instances
-        if image_file is None or image_file(entry.id) is not None:
+        if not dataset.has_image_files() or dataset.image_file(entry.id) is not None:
             sample.image  # noqa: B018  (read and kept by the sample)
     except SambenchError as error:
         return Row(FAIL, "sample", str(error), "mend what is named, then check again")
@@ -262,10 +259,9 @@ def _everything(dataset: Dataset, index: Sequence[IndexEntry]) -> Iterator[Row]:
     twice: list[str] = []
     dropped: Counter[str] = Counter()
     n_masks = n_images = 0
-    image_file = getattr(dataset, "image_file", None)
     for entry in index:
         try:
-            if image_file is None or image_file(entry.id) is not None:
+            if not dataset.has_image_files() or dataset.image_file(entry.id) is not None:
                 sample = dataset.load(entry.id)
                 if sample.image.shape[:2] != sample.size:
                     damaged.append(f"{entry.id}: image of {sample.image.shape[:2]}, announced as {sample.size}")

@@ -22,9 +22,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sambench.core.dataset import Dataset, Sample
+from sambench.core.dataset import Sample
 from sambench.core.model import DecodesTogether, Model, PreparesImages, View
-from sambench.core.task import Context, DeferredResult, SampleResult, TakesInputs, Task
+from sambench.core.task import Context, DeferredResult, SampleResult, Task
 from sambench.engine import joint_decoding
 from sambench.engine.deferred import DeferredMetrics
 from sambench.engine.encodings import Encodings, _say
@@ -33,7 +33,7 @@ from sambench.engine.job import Batch, BatchResult, Job, Result, failure_of
 from sambench.engine.spans import SpanRecorder
 from sambench.engine.timing import TimedDecoding, TimedView
 from sambench.models.requirements import require
-from sambench.plugins import options, registry
+from sambench.plugins import registry
 from sambench.runs.directory import Failure, Outcome
 
 STALLED_SECONDS = 60.0
@@ -65,21 +65,15 @@ class Worker:
         self.job = job
         began = time.perf_counter()
         _limit_threads(job)
-        for folder in job.plugin_folders:
-            registry.add_folder(Path(folder))
-        classes = [registry.load("tasks", task.name) for task in job.tasks]
-        self.tasks: list[Task] = [
-            cls(options.build(cls.Options, task.options, "task")) for cls, task in zip(classes, job.tasks, strict=True)
-        ]
-        dataset_class = registry.load("datasets", job.dataset)
-        built = options.build(dataset_class.Options, job.dataset_options, "dataset")
-        self.dataset: Dataset = dataset_class(job.root, job.split, built)
+        registry.add_folders(map(Path, job.plugin_folders))
+        self.tasks = [registry.build_task(task.name, task.options) for task in job.tasks]
+        plugin, built = registry.dataset_class(job.dataset, job.dataset_options)
+        self.dataset = plugin(job.root, job.split, built)
         if model is None:
             model = job.model.load(job.device, job.encode_batch)
         for task in self.tasks:
             require(task, model)
-            if isinstance(task, TakesInputs):
-                task.prepare(self.dataset, job.label)
+            task.prepare(self.dataset, job.label)
         self.model = model
         self.context = Context(job.label, job.seed, model.capabilities, job.helpers, job.device, job.threads)
         self.encodings = Encodings(job, model)
@@ -301,7 +295,7 @@ class Worker:
     def _together(self, batch: Batch, task: int) -> bool:
         return (
             self.job.together
-            and getattr(self.tasks[task], "few_prompts", False)
+            and self.tasks[task].decode_jointly
             and len(batch.ids) > 1
             and isinstance(self.model, DecodesTogether)
             and self.model.prompt_batch > 1

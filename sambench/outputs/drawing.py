@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 from PIL import ImageDraw, ImageFont
 
-from sambench.clicks import Click
 from sambench.core.mask import Image, Mask
+from sambench.core.model import Click
 
 PANEL_WIDTH, PANEL_HEIGHT = 328, 440
 """Pixels that a panel has at most; three with their gaps are 1000 wide."""

@@ -24,13 +24,13 @@ from PIL import Image as Pillow
 from sambench import masks
 from sambench.atomic_files import output_error, write_atomic, write_json
 from sambench.core.mask import Mask
+from sambench.core.task import Task
 from sambench.errors import UsageError
 from sambench.outputs import replay
-from sambench.outputs.artifacts import kept_files
 from sambench.plugins import registry
 from sambench.reporting import formatting
 from sambench.reporting.data import csv_text
-from sambench.runs.directory import read_json, read_records
+from sambench.runs.run import Run
 from sambench.runs.summaries import RunSummary, load_summaries
 
 NO_CLASS = "object"
@@ -51,32 +51,27 @@ class Source:
     models: Sequence[str] = ()
 
     @cached_property
-    def spec(self) -> dict[str, Any]:
-        spec: dict[str, Any] = read_json(self.run.path / "manifest.json")["spec"]
-        return spec
+    def opened(self) -> Run:
+        return Run(self.run.path)
+
+    @cached_property
+    def task(self) -> Task:
+        return self.opened.task()
 
     @cached_property
     def records(self) -> pa.Table:
         """The run's records, in the order of its index."""
-        return read_records(self.run.path)
+        return self.opened.records()
 
     @cached_property
     def replayed(self) -> replay.ReplayedRun:
         return replay.open_run(self.run.path, data_root=self.data_root, models=self.models)
 
-    @cached_property
-    def scores(self) -> dict[tuple[str, str], float]:
-        """By image and object, the model's own score for the mask, where it gave one."""
-        columns = {"image_id", "score", "instance_id", "truth_id", "truth_crowd"} & set(self.records.column_names)
-        given: dict[tuple[str, str], float | None] = {}
-        for record in self.records.select(sorted(columns)).to_pylist():
-            image, scores = record["image_id"], record["score"]
-            if "instance_id" in record:
-                given[image, record["instance_id"]] = scores[min(self.clicks, len(scores)) - 1]
-            else:
-                objects = zip(record["truth_id"], record["truth_crowd"], strict=True)
-                given |= zip(((image, one) for one, crowd in objects if not crowd), scores, strict=False)
-        return {key: score for key, score in given.items() if score is not None and math.isfinite(score)}
+    def score(self, image: str, instance: str) -> dict[str, float]:
+        """The model's own score for the mask of an object, as an entry; empty if it gave none."""
+        record = self.replayed.recorded.get((image, instance))
+        score = record.scores[min(self.clicks, len(record.scores)) - 1] if record and record.scores else None
+        return {"score": score} if score is not None and math.isfinite(score) else {}
 
     @property
     def images(self) -> list[str]:
@@ -99,8 +94,7 @@ def export(
     Raises UsageError: not one run, or one whose masks cannot be had; DataError: an image that cannot be read; and
     OutputError.
     """
-    for folder in plugin_folders:
-        registry.add_folder(folder)
+    registry.add_folders(plugin_folders)
     runs = load_summaries([path])
     if len(runs) != 1:
         raise UsageError(f"{path} holds {len(runs)} runs: give the directory of one")
@@ -131,10 +125,10 @@ def write_csv(source: Source, out: Path) -> list[Path]:
 
 
 def write_coco(source: Source, out: Path) -> list[Path]:
-    """``results.json``: a list of COCO's results. Of a run that clicked, each has its ``annotation_id`` too, and
-    ``sambench score`` reads the file; of others they are what the task keeps."""
-    clicked = "clicks" in source.records.column_names
-    return [_write_list(_folder(out) / "results.json", _clicked(source) if clicked else _kept(source))]
+    """``results.json``: a list of COCO's results: what the task keeps, or the answers to single objects, each with its
+    ``annotation_id``, which ``sambench score`` reads."""
+    entries = _replayed(source) if source.task.artifacts is None else _kept(source)
+    return [_write_list(_folder(out) / "results.json", entries)]
 
 
 def write_hf(source: Source, out: Path) -> list[Path]:
@@ -172,9 +166,8 @@ def write_fiftyone(source: Source, out: Path) -> list[Path]:
             }
             sides["labels.json"].append(_annotation(case.instance.mask) | about)
             if case.predicted.area:
-                score = source.scores.get((id, case.instance.id))
-                scored = {} if score is None else {"score": score}
-                sides["predictions.json"].append(_annotation(case.predicted) | about | scored)
+                score = source.score(id, case.instance.id)
+                sides["predictions.json"].append(_annotation(case.predicted) | about | score)
     categories = [{"id": number, "name": name} for name, number in classes.items()]
     for file_name, side in sides.items():
         numbered = [{"id": k, **one} for k, one in enumerate(side, 1)]
@@ -190,26 +183,26 @@ FORMATS: Mapping[str, Callable[[Source, Path], list[Path]]] = {
 }
 
 
-def _clicked(source: Source) -> Iterator[dict[str, Any]]:
+def _replayed(source: Source) -> Iterator[dict[str, Any]]:
     """The masks after the clicks that are asked for, made again."""
     for id in source.images:
         for case in source.replayed.cases(source.replayed.load(id), clicks=source.clicks):
-            class_id, score = case.instance.class_id, source.scores.get((id, case.instance.id))
+            class_id = case.instance.class_id
             yield {
                 "image_id": _number(id),
                 "annotation_id": _number(case.instance.id),
                 "category_id": 1 if class_id is None else class_id,
                 "segmentation": masks.to_rle(case.predicted),
-                **({} if score is None else {"score": score}),
+                **source.score(id, case.instance.id),
             }
 
 
 def _kept(source: Source) -> Iterator[dict[str, Any]]:
     """What the task keeps of each image, in COCO's results form."""
-    path = source.run.path
-    for _, content in kept_files(path, source.images, data_root=source.data_root, models=source.models):
-        if not content.startswith(b"["):
-            raise UsageError(f"{path}: task {source.run.task} does not answer with masks; --to csv and --to hf take it")
+    run = source.opened
+    if source.task.artifacts is None or not source.task.artifacts.coco_results:
+        raise UsageError(f"{run.path}: task {run.spec.task} does not answer with masks; --to csv and --to hf take it")
+    for _, content in replay.artifacts(run, source.images, data_root=source.data_root, models=source.models):
         yield from json.loads(content)
 
 

@@ -1,16 +1,15 @@
 """Pictures of single cases of a run, for its page in a report: the worst, the median, the best, and some at random.
 
 Records say how good an answer was, not what it looked like; the mask of a case is made again by
-:mod:`sambench.outputs.replay`; edge maps and answers to phrases, by :mod:`sambench.outputs.artifacts`. Each run gets a
-folder ``OUT/gallery/TASK-DATASET-MODEL-DIGEST/`` (:func:`sambench.reporting.site.site_links.gallery_folder`) with a
-JPEG for each case and an ``index.json``, or an ``absent.txt`` that says why there is none; ``docs/galleries.md``
-describes them. The same run gives the same bytes.
+:mod:`sambench.outputs.replay`, or its task draws the case from what it keeps of the image. Each run gets a folder
+``OUT/gallery/TASK-DATASET-MODEL-DIGEST/`` (:func:`sambench.reporting.site.site_links.gallery_folder`) with a JPEG for
+each case and an ``index.json``, or an ``absent.txt`` that says why there is none; ``docs/galleries.md`` describes them.
+The same run gives the same bytes.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
 import itertools
 import json
 import re
@@ -20,24 +19,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image as Pillow
 
-from sambench import masks, text
+from sambench import text
 from sambench.atomic_files import output_error, write_atomic, write_json
-from sambench.clicks import Click
 from sambench.core.dataset import Sample
-from sambench.core.mask import Mask
-from sambench.core.task import Cases
+from sambench.core.model import Click
+from sambench.core.task import CasePicture, Cases, Task
 from sambench.errors import DataError, UsageError
-from sambench.metrics.iou import iou
 from sambench.outputs import drawing, replay
-from sambench.outputs.artifacts import kept_files
 from sambench.plugins import registry
-from sambench.protocols.phrases import PhraseProtocol
 from sambench.reporting import formatting
 from sambench.reporting.site import site_links
-from sambench.runs.cases import read_cases, unit_of
-from sambench.runs.directory import RunError, read_json
+from sambench.runs.directory import RunError
+from sambench.runs.run import Run
 from sambench.runs.summaries import RunSummary, load_summaries
 
 KINDS = ("worst", "median", "best", "random")
@@ -50,9 +44,6 @@ _LISTED = 5
 """Clicks that a caption names; the index has all."""
 _SAME = 1e-6
 """IoUs that differ by no more are those of the same mask."""
-
-_ASKS = ("phrases", "template", "truth")
-"""The options of a task that asks in phrases, as :class:`sambench.protocols.phrases.PhraseProtocol` takes them."""
 
 _Key = tuple[str, str, int]
 """Image, name of the case in it, and the number of clicks after which it is shown."""
@@ -105,17 +96,18 @@ def write_galleries(
     them. Raises UsageError if there is no run, and OutputError.
     """
     absent = []
-    for folder in plugin_folders:
-        registry.add_folder(folder)
+    registry.add_folders(plugin_folders)
     for run in load_summaries(paths):
         folder = out / site_links.gallery_folder(run)
         _clear(folder)
         try:
-            cases = read_cases(run)
+            opened = Run(run.path)
+            task = opened.task()
+            cases = task.cases(opened.records())
             if cases is None:
                 absent.append(Absent(run, f"the records of task {run.task} are not single cases", expected=True))
             else:
-                _write(run, cases, number, folder, data_root, models)
+                _write(opened, task, cases, number, folder, data_root, models)
         except (UsageError, DataError, RunError) as error:
             absent.append(Absent(run, text.one_line(str(error))))
     for one in absent:
@@ -150,12 +142,12 @@ def choose(cases: Cases, metric: str, number: int, *, lower_is_better: bool) -> 
 
 
 def _write(
-    run: RunSummary, cases: Cases, number: int, folder: Path, data_root: Path | None, models: Sequence[str]
+    run: Run, task: Task, cases: Cases, number: int, folder: Path, data_root: Path | None, models: Sequence[str]
 ) -> None:
     """All pictures are drawn before the first is written, so that a gallery is whole or absent."""
     metric = next(iter(cases.values))
-    unit = unit_of(run, metric)
-    chosen = choose(cases, metric, number, lower_is_better=metric in run.lower_is_better)
+    unit = run.summary.unit_of(metric)
+    chosen = choose(cases, metric, number, lower_is_better=metric in run.summary.lower_is_better)
     if not chosen:
         raise UsageError(f"{run.path} has no case with a value of {metric}")
     keys: dict[int, _Key] = {}
@@ -163,7 +155,7 @@ def _write(
         value = float(cases.values[metric][one.row])
         clicks = formatting.clicks_of(metric) or (int(value) if unit == "clicks" else 1)
         keys[one.row] = (str(cases.images[one.row]), str(cases.names[one.row]), clicks)
-    drawn = dict(_draw(run, sorted(set(keys.values())), data_root, models))
+    drawn = dict(_draw(run, task, sorted(set(keys.values())), data_root, models))
     entries: list[dict[str, Any]] = []
     for one in chosen:
         image, name, _ = key = keys[one.row]
@@ -180,7 +172,9 @@ def _write(
                 "iou": picture.iou,
                 **picture.prompts,
                 "file": _file(key),
-                "caption": text.one_line(f"Image {image}{f', object {name}' if name else ''}. {shown}{picture.about}"),
+                "caption": text.one_line(
+                    f"Image {image}{f', {task.case_noun} {name}' if name else ''}. {shown}{picture.about}"
+                ),
             }
         )
     _made(folder)
@@ -190,13 +184,11 @@ def _write(
 
 
 def _draw(
-    run: RunSummary, keys: Sequence[_Key], data_root: Path | None, models: Sequence[str]
+    run: Run, task: Task, keys: Sequence[_Key], data_root: Path | None, models: Sequence[str]
 ) -> Iterator[tuple[_Key, _Drawn]]:
     """Image by image; ``keys``: sorted."""
-    given = read_json(run.path / "manifest.json")["spec"]["task_options"]
-    asking = PhraseProtocol(*(given[name] for name in _ASKS)) if given.keys() >= set(_ASKS) else None
-    if asking or all(not name for _, name, _ in keys):
-        yield from _draw_kept(run, keys, asking, data_root, models)
+    if task.replay() is None:
+        yield from _draw_artifacts(run, task, keys, data_root, models)
         return
     replayed = replay.open_run(run.path, data_root=data_root, models=models)
     for image, its_keys in itertools.groupby(keys, key=lambda key: key[0]):
@@ -209,49 +201,27 @@ def _draw(
                 yield (image, case.instance.id, clicks), _of_mask(case)
 
 
-def _draw_kept(
-    run: RunSummary, keys: Sequence[_Key], asking: PhraseProtocol | None, data_root: Path | None, models: Sequence[str]
+def _draw_artifacts(
+    run: Run, task: Task, keys: Sequence[_Key], data_root: Path | None, models: Sequence[str]
 ) -> Iterator[tuple[_Key, _Drawn]]:
-    """What the task keeps of whole images: answers to phrases, or without an ``asking`` edge maps."""
-    dataset, _ = replay.open_dataset(run.path, data_root)
+    """What the task says its cases look like, from what it keeps of whole images."""
+    dataset, _ = run.dataset(data_root)
     images = {key[0] for key in keys}
-    ids = [id for id in read_json(run.path / "index.json") if id in images]
-    for id, content in kept_files(run.path, ids, data_root=data_root, models=models):
-        sample = dataset.load(id)
-        if sample.image.shape[:2] != sample.size:
-            raise DataError(f"image {id} of {run.dataset} is not of the size that its annotation says")
+    ids = [id for id in run.index if id in images]
+    for id, content in replay.artifacts(run, ids, data_root=data_root, models=models):
+        sample = replay.load_sample(dataset, id)
         for key in keys:
             if key[0] == id:
-                yield key, _of_edges(sample, content) if asking is None else _of_phrase(sample, content, key[1], asking)
+                shown = task.picture(sample, content, key[1])
+                yield key, _Drawn(_picture(sample, shown), shown.iou, shown.about, shown.prompts)
 
 
-def _of_edges(sample: Sample, content: bytes) -> _Drawn:
-    with Pillow.open(io.BytesIO(content)) as edges:
-        strength = np.asarray(edges.convert("L"))
-    boundaries = sample.truth.boundaries
-    if not boundaries or strength.shape != sample.size:
-        raise DataError(f"the annotations of image {sample.id} are not those of the run")
-    picture = drawing.edges_picture(sample.image, boundaries, strength)
-    return _Drawn(picture, None, f"Drawn by {len(boundaries)} people.", {})
-
-
-def _of_phrase(sample: Sample, content: bytes, name: str, asking: PhraseProtocol) -> _Drawn:
-    query = next((query for query in asking.queries(sample)[0] if query.id == name), None)
-    entry = next((entry for entry in json.loads(content) if entry["query_id"] == name), None)
-    if query is None or entry is None or query.phrase != entry["phrase"]:
-        raise DataError(f"the annotations of image {sample.id} are not those of the run: it has no phrase {name!r}")
-    code = entry["segmentation"]
-    answer = Mask.empty(sample.size) if code is None else masks.from_rle(code)
-    value = iou(answer, query.truth, query.void)
-    about = f"Phrase “{query.phrase}”. IoU {_amount(value)}{'' if code else ', rejected'}."
-    pointed = None
-    if "point" in entry:
-        x, y = entry["point"]
-        with_point = masks.from_rle(entry["point_segmentation"])
-        pointed = (with_point, Click(x, y, True))
-        about += f" With a point at ({x}, {y}): {_amount(iou(with_point, query.truth, query.void))}."
-    picture = drawing.case_picture(sample.image, query.truth, answer, pointed=pointed)
-    return _Drawn(picture, value, about, {"phrase": query.phrase})
+def _picture(sample: Sample, shown: CasePicture) -> bytes:
+    if shown.strength is not None:
+        return drawing.edges_picture(sample.image, shown.boundaries, shown.strength)
+    if shown.truth is None or shown.answer is None:
+        raise UsageError("the picture of a case needs an edge map, or the masks of truth and answer")
+    return drawing.case_picture(sample.image, shown.truth, shown.answer, pointed=shown.pointed)
 
 
 def _of_mask(case: replay.Case) -> _Drawn:

@@ -1,9 +1,10 @@
 """Makes the masks of a run again: records say how good an answer was, not what it looked like.
 
 A run is opened from its directory alone. Dataset and model are loaded with the options, device and threads that the
-manifest names, an image is encoded in the slot of the batch that it had, and its objects are prompted in the groups
-that they were in: on the same machine the masks are those that were scored, to the pixel. :attr:`Case.recorded_iou`
-lets a caller say where they are not. The masks of a run that scored stored predictions are read from those.
+manifest names, an image is encoded in the slot of the batch that it had, and the task prompts its objects in the groups
+that they were in (:class:`sambench.core.replay.Replay`): on the same machine the masks are the ones that were scored,
+to the pixel. :attr:`Case.recorded_iou` lets a caller say where they are not. The masks of a run that scored stored
+predictions are read from those.
 
 ::
 
@@ -14,48 +15,39 @@ lets a caller say where they are not. The masks of a run that scored stored pred
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import Any, Protocol
+from pathlib import Path, PurePath
+from typing import Any
 
-import numpy as np
-import pyarrow as pa
-
-from sambench import masks
-from sambench.clicks import Click
 from sambench.core.dataset import Dataset, Instance, Sample
 from sambench.core.mask import Mask
-from sambench.core.model import View
-from sambench.core.task import Predictions, Task
-from sambench.engine.job import Job, TaskJob
+from sambench.core.model import Click, View
+from sambench.core.replay import Answer, Recorded, Replay
+from sambench.core.task import Context, Predictions, Task
+from sambench.engine.inbox import ListInbox
+from sambench.engine.job import Job, TaskJob, batches
 from sambench.engine.resources import device_for, processors
 from sambench.engine.worker import Worker
 from sambench.errors import DataError, UsageError
 from sambench.metrics.iou import iou
 from sambench.models import zoo
-from sambench.plugins import options, registry
-from sambench.protocols.click_loop import GROUP, Policy, click_through, countable
-from sambench.runs.directory import RunError, RunSpec, read_json, read_records
-
-TRUTH = "truth"
-"""What a task's option ``boxes`` says where the annotated boxes are the prompts."""
-
-_REACHED = 0.9
-"""The IoU at which a task with ``max_clicks`` clicks an object no more, unless it has ``all_clicks``."""
+from sambench.plugins import registry
+from sambench.runs.run import Run
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Case:
-    """One object of an image, what was prompted for it, and what was answered.
+    """One object of an image, its prompt, and the answer.
 
-    ``clicks``: in order; none where the prompt is a box, and in a run of stored predictions, whose prompts nobody
-    knows. ``box``: xyxy in pixels, None where the prompt is clicks. ``predicted``: the mask after them. ``iou``: its
-    IoU with the instance's. ``recorded_iou``: the one that the run recorded; None where the sample is not of the size
-    that the run had.
+    Attributes:
+        clicks: In order; none where the prompt is a box, and in a run of stored predictions, whose prompts nobody
+            knows.
+        box: xyxy in pixels; None where the prompt is clicks.
+        predicted: The mask after them.
+        iou: Its IoU with the mask of the instance.
+        recorded_iou: The IoU that the run recorded; None where the sample is not of the size that the run had.
     """
 
     sample: Sample
@@ -67,50 +59,12 @@ class Case:
     recorded_iou: float | None
 
 
-def open_run(
-    path: Path, *, data_root: Path | None = None, models: Sequence[str] = (), plugin_folders: Sequence[Path] = ()
-) -> ReplayedRun:
-    """Opens a run directory; neither model nor image is loaded before it is needed.
-
-    ``data_root``: where the dataset is now; None if it is where it was. ``models``: as ``--model``
-    names them, for a run whose manifest does not say where its model is (weights that were moved, ``file.py:Class``);
-    the one with the run's name and digest is taken. ``plugin_folders``: as ``--plugins`` of the run.
-
-    Raises UsageError: no run, of a task whose answers are not one mask for each annotated object, of another version of
-    the task, dataset or weights not there any more.
-    """
-    for folder in plugin_folders:
-        registry.add_folder(folder)
-    spec, session = manifest_of(path)
-    task_class = registry.load("tasks", spec.task)
-    if task_class.version != spec.task_version:
-        raise UsageError(
-            f"{path} holds {spec.task} version {spec.task_version}, this sambench has {task_class.version}: use the "
-            "sambench that wrote it"
-        )
-    given = spec.task_options
-    if not ({"feed_mask", "later_multimask"} <= given.keys() or {"boxes", "detector", "save_masks"} <= given.keys()):
-        raise UsageError(f"{path}: task {spec.task} does not answer an annotated object with a mask")
-    if given.get("boxes", TRUTH) != TRUTH or given.get("detector"):
-        raise UsageError(f"{path}: its prompts are detections, which belong to no annotated object")
-    task = task_class(options.build(task_class.Options, given, "task"))
-    dataset, root = open_dataset(path, data_root)
-    source: _Source
-    stored = _stored(task, spec, session)
-    if stored is not None:
-        source = _Stored(stored)
-    else:
-        saving = {"save_masks": True} if "save_masks" in given else {}
-        job = job_of(spec, TaskJob(spec.task, {**given, **saving}), root, model_of(path, spec, session, models))
-        source = (_Boxed if "boxes" in given else _Clicked)(job, read_json(path / "index.json"))
-    return ReplayedRun(path, spec, task, dataset, source)
-
-
 class ReplayedRun:
     """A run whose masks can be made again; see :func:`open_run`."""
 
-    def __init__(self, path: Path, spec: RunSpec, task: Task, dataset: Dataset, source: _Source) -> None:
-        self.path, self.spec, self.task, self.dataset, self._source = path, spec, task, dataset, source
+    def __init__(self, run: Run, replay: Replay, dataset: Dataset, source: _Model | Predictions) -> None:
+        self.run, self.path, self.spec = run, run.path, run.spec
+        self.replay, self.dataset, self._source = replay, dataset, source
 
     @property
     def name(self) -> str:
@@ -118,117 +72,82 @@ class ReplayedRun:
         return f"{self.spec.model}@{self.spec.weights_digest[:8]}"
 
     @property
-    def prompted_by_box(self) -> bool:
-        """Whether the prompts are boxes; else they are clicks."""
-        return "boxes" in self.spec.task_options
+    def context(self) -> Context:
+        """What the task knew besides sample and view."""
+        return Context(self.spec.dataset, self.spec.seed)
 
     @cached_property
-    def index(self) -> list[str]:
-        """The ids of the run's images, in order."""
-        ids: list[str] = read_json(self.path / "index.json")
-        return ids
-
-    @cached_property
-    def recorded(self) -> Mapping[tuple[str, str], int]:
-        """Image and instance of every case that has a record, and the record's row."""
-        names = "truth_id" if self.prompted_by_box else "instance_id"
-        images, objects = (self._records.column(name).to_pylist() for name in ("image_id", names))
-        if not self.prompted_by_box:
-            return {key: row for row, key in enumerate(zip(images, objects, strict=True))}
-        crowd = self._records.column("truth_crowd").to_pylist()
-        return {
-            (image, one): row
-            for row, (image, ids, crowds) in enumerate(zip(images, objects, crowd, strict=True))
-            for one, is_crowd in zip(ids, crowds, strict=True)
-            if not is_crowd
-        }
-
-    @cached_property
-    def sizes(self) -> Mapping[tuple[str, str], tuple[float, tuple[int, int]]]:
-        """Area in pixels, as recorded, and size ``(H, W)`` of the image, of every case that has a record."""
-        areas = self._records.column("truth_area" if self.prompted_by_box else "area").to_pylist()
-        sizes = list(zip(*(self._records.column(name).to_pylist() for name in ("height", "width")), strict=True))
-        if not self.prompted_by_box:
-            return {key: (areas[row], sizes[row]) for key, row in self.recorded.items()}
-        ids = self._records.column("truth_id").to_pylist()
-        return {key: (areas[row][ids[row].index(key[1])], sizes[row]) for key, row in self.recorded.items()}
-
-    @cached_property
-    def _records(self) -> pa.Table:
-        return read_records(self.path, self.index)
+    def recorded(self) -> Mapping[tuple[str, str], Recorded]:
+        """By image and instance, the record of every case that has one."""
+        return self.replay.recorded(self.run.records())
 
     def release(self) -> None:
-        """Lets go of the model's memory; it is loaded again when it is needed."""
-        self._source.release()
+        """Free the model's memory; it is loaded again when it is needed."""
+        if isinstance(self._source, _Model):
+            self._source.release()
 
     def load(self, id: str) -> Sample:
-        """The sample of an id. Raises DataError if it cannot be read, or its image has another size than annotated."""
-        sample = self.dataset.load(id)
-        if sample.image.shape[:2] != sample.size:
-            h, w = sample.image.shape[:2]
-            raise DataError(f"image {id} is {w}x{h} pixels, its annotation says {sample.size[1]}x{sample.size[0]}")
-        return sample
-
-    def prompted(self, sample: Sample) -> list[Instance]:
-        """The instances that a run prompts for, in the order of the annotation."""
-        if self.prompted_by_box:
-            return [one for one in sample.truth.instances if not one.crowd]
-        return countable(sample, self.spec.task_options.get("min_area", 1))[0]
+        """Return the sample of an id. Raises DataError if it cannot be read, or its image has another size."""
+        return load_sample(self.dataset, id)
 
     def cases(self, sample: Sample, instances: Collection[str] | None = None, *, clicks: int = 1) -> list[Case]:
-        """The answers for the objects of an image, in the order of the annotation.
+        """Answer the objects of an image again, in the order of the annotation.
 
-        ``sample``: as :meth:`load` answers it, or made of that at another size, which is then prompted and answered at
-        that size. ``instances``: ids; None for all. ``clicks``: the mask after so many; boxes do not ask for it.
-        Raises DataError: an id that the run does not prompt for, a first click that is not the recorded one (other
-        annotations than then).
+        Args:
+            sample: As :meth:`load` returns it, or made of that at another size, which is then prompted and answered at
+                that size.
+            instances: Ids; None for all.
+            clicks: The mask after this many; a box takes none.
+
+        Raises:
+            DataError: An id that the run does not prompt for; a first click that is not the recorded one (other
+                annotations than then).
         """
-        prompted = self.prompted(sample)
-        wanted = {one.id for one in prompted} if instances is None else set(instances)
-        if unknown := wanted - {one.id for one in prompted}:
+        prompted = {instance.id: instance for instance in self.replay.prompted(sample)}
+        wanted = set(prompted) if instances is None else set(instances)
+        if unknown := wanted - prompted.keys():
             raise DataError(f"{self.path} did not prompt for object {min(unknown)} of image {sample.id}")
-        found = []
-        for one, made, box, mask in self._source.answers(sample, prompted, wanted, clicks):
-            if one.id in wanted:
-                compared = iou(mask, one.mask, None if box else sample.truth.void)
-                found.append(
-                    Case(sample, one, made, box, mask, compared, self._recorded_iou(sample, one, made, clicks))
-                )
-        return found
-
-    def _recorded_iou(self, sample: Sample, one: Instance, made: Sequence[Click], clicks: int) -> float | None:
-        row = self.recorded.get((sample.id, one.id))
-        if row is None:
-            return None
-        record = self._records.slice(row, 1).to_pylist()[0]
-        if (record["height"], record["width"]) != sample.size:
-            return None
-        if self.prompted_by_box:
-            values = dict(zip(_prompted_ids(record), record["iou"] or (), strict=False))
-            return values.get(one.id)
-        if made and record["clicks"][0] != {"x": made[0].x, "y": made[0].y, "positive": made[0].positive}:
-            raise DataError(
-                f"object {one.id} of image {sample.id} is clicked elsewhere than {self.path} recorded: the annotations "
-                "of the dataset are not those of the run"
+        void = sample.truth.void if self.replay.ignores_void else None
+        return [
+            Case(
+                sample,
+                answer.instance,
+                answer.clicks,
+                answer.box,
+                answer.predicted,
+                iou(answer.predicted, answer.instance.mask, void),
+                self._recorded_iou(sample, answer, clicks),
             )
-        value: float = record["iou"][min(clicks, len(record["iou"])) - 1]
-        return value
+            for answer in self._answers(sample, prompted, wanted, clicks)
+            if answer.instance.id in wanted
+        ]
+
+    def _answers(
+        self, sample: Sample, prompted: Mapping[str, Instance], wanted: Collection[str], clicks: int
+    ) -> Iterable[Answer]:
+        if isinstance(self._source, _Model):
+            worker, view = self._source.worker, self._source.view(sample)
+            return self.replay.answers(sample, view, worker.context, wanted, clicks)
+        stored = self._source.read(sample.id)
+        return [
+            Answer(instance, (), None, self.replay.stored(sample, instance, stored))
+            for instance in prompted.values()
+            if instance.id in wanted
+        ]
+
+    def _recorded_iou(self, sample: Sample, answer: Answer, clicks: int) -> float | None:
+        record = self.recorded.get((sample.id, answer.instance.id))
+        if record is None or record.size != sample.size:
+            return None
+        if answer.clicks and answer.clicks[0] != record.first_click:
+            raise DataError(
+                f"object {answer.instance.id} of image {sample.id} is clicked elsewhere than {self.path} recorded: the "
+                "annotations of the dataset are not those of the run"
+            )
+        return record.ious[min(clicks, len(record.ious)) - 1] if record.ious else None
 
 
-_Answer = tuple[Instance, tuple[Click, ...], tuple[float, float, float, float] | None, Mask]
-
-
-class _Source(Protocol):
-    """Where masks come from. Answers at least for the wanted of the prompted instances."""
-
-    def answers(
-        self, sample: Sample, prompted: Sequence[Instance], wanted: Collection[str], clicks: int
-    ) -> Iterator[_Answer]: ...
-
-    def release(self) -> None: ...
-
-
-class _Modelled:
+class _Model:
     """The run's own model, loaded when it is asked for the first time."""
 
     def __init__(self, job: Job, index: Sequence[str]) -> None:
@@ -247,94 +166,111 @@ class _Modelled:
         return self.worker.view(sample, self._place[sample.id])
 
 
-class _Clicked(_Modelled):
-    def answers(
-        self, sample: Sample, prompted: Sequence[Instance], wanted: Collection[str], clicks: int
-    ) -> Iterator[_Answer]:
-        given = self._job.tasks[0].options
-        stops = "max_clicks" in given and not given.get("all_clicks")
-        policy = Policy(
-            clicks,
-            given.get("first_click", "centre"),
-            given["feed_mask"],
-            given["later_multimask"],
-            enough=_REACHED if stops else math.inf,
-        )
-        view = self.view(sample)
-        for start in range(0, len(prompted), GROUP):
-            group = prompted[start : start + GROUP]
-            if any(one.id in wanted for one in group):
-                for done in click_through(group, sample, view, self.worker.context, policy):
-                    assert done.predicted is not None
-                    yield done.instance, tuple(done.clicks), None, done.predicted
+def open_run(
+    path: Path, *, data_root: Path | None = None, models: Sequence[str] = (), plugin_folders: Sequence[Path] = ()
+) -> ReplayedRun:
+    """Open a run directory; neither model nor image is loaded before it is needed.
 
+    Args:
+        path: The run directory.
+        data_root: Where the dataset is now; None if it is where it was.
+        models: As ``--model`` names them, for a run whose manifest does not say where its model is (weights that were
+            moved, ``file.py:Class``); the one with the run's name and digest is taken.
+        plugin_folders: As ``--plugins`` of the run.
 
-class _Boxed(_Modelled):
-    def answers(
-        self, sample: Sample, prompted: Sequence[Instance], wanted: Collection[str], clicks: int
-    ) -> Iterator[_Answer]:
-        measured = self.worker.task.measure(sample, self.view(sample), self.worker.context)
-        if callable(measured):
-            measured = measured()
-        (content,) = measured.files.values()
-        boxes = np.reshape(measured.rows[0]["prompt"], (-1, 4)).tolist()
-        for one, box, entry in zip(prompted, boxes, json.loads(content), strict=True):
-            x0, y0, x1, y1 = box
-            yield one, (), (x0, y0, x1, y1), masks.from_rle(entry["segmentation"])
-
-
-class _Stored:
-    """Masks that were predicted elsewhere: of the candidates the one with the highest score, as the task takes it."""
-
-    def __init__(self, predictions: Predictions) -> None:
-        self._predictions = predictions
-
-    def release(self) -> None:
-        """Nothing is held but the file's content."""
-
-    def answers(
-        self, sample: Sample, prompted: Sequence[Instance], wanted: Collection[str], clicks: int
-    ) -> Iterator[_Answer]:
-        given = self._predictions.read(sample.id)
-        for one in prompted:
-            if one.id in wanted:
-                if not given.get(one.id):
-                    raise DataError(f"no predicted mask for annotation {one.id} of image {sample.id}")
-                best = int(np.array([score for _, score in given[one.id]], np.float32).argmax())
-                yield one, (), None, given[one.id][best][0]
-
-
-def manifest_of(path: Path) -> tuple[RunSpec, Mapping[str, Any]]:
-    """Specification and last session."""
-    if not (path / "manifest.json").is_file():
-        raise UsageError(f"{path} is no run: it has no manifest.json; give a run directory")
-    try:
-        manifest = read_json(path / "manifest.json")
-        return RunSpec(**manifest["spec"]), manifest["sessions"][-1]
-    except (RunError, KeyError, IndexError, TypeError) as error:
-        raise UsageError(f"{path / 'manifest.json'} is no manifest of this version of sambench ({error})") from error
-
-
-def open_dataset(path: Path, data_root: Path | None) -> tuple[Dataset, Path]:
-    """The dataset of a run and its folder, where the data root has it; where it was if that is None.
-
-    Raises UsageError if it is not there.
+    Raises:
+        UsageError: Not a run directory; a task whose answers are not one mask for each annotated object; another
+            version of the task; dataset or weights that are not there any more.
     """
-    spec, session = manifest_of(path)
-    plugin = registry.load("datasets", spec.dataset.partition(":")[0])
-    built = options.build(plugin.Options, spec.dataset_options, "dataset")
-    root = Path(session["data_root"]) if data_root is None else plugin.locate(data_root, spec.split, built)
-    if root is None or not root.exists():
-        raise UsageError(
-            f"{path}: dataset {spec.dataset} is not at {data_root or root}: say with --data-root where it is now"
-        )
-    return plugin(root, spec.split, built), root
+    registry.add_folders(plugin_folders)
+    run = Run(path)
+    task = run.task()
+    predictions = predictions_of(run, task)
+    try:
+        replay = task.replay()
+    except UsageError as error:
+        raise UsageError(f"{path}: cannot replay: {error}") from error
+    if replay is None:
+        raise UsageError(f"{path}: cannot replay: task {task.name} does not answer an annotated object with a mask")
+    dataset, root = run.dataset(data_root)
+    source = predictions or _Model(job_of(run, root, model_of(run, models)), run.index)
+    return ReplayedRun(run, replay, dataset, source)
 
 
-def job_of(spec: RunSpec, task: TaskJob, root: Path, model: zoo.LocatedModel) -> Job:
-    """What makes the records of a run again, with one of its tasks, as it was asked for then."""
+def load_sample(dataset: Dataset, id: str) -> Sample:
+    """Return a sample whose image was read. Raises DataError if its size is not the annotated one."""
+    sample = dataset.load(id)
+    if sample.image.shape[:2] != sample.size:
+        h, w = sample.image.shape[:2]
+        raise DataError(f"image {id} is {w}x{h} pixels, its annotation says {sample.size[1]}x{sample.size[0]}")
+    return sample
+
+
+def artifacts(
+    run: Run, ids: Iterable[str], *, data_root: Path | None = None, models: Sequence[str] = ()
+) -> Iterator[tuple[str, bytes]]:
+    """Yield the id and the artifact of each image, whether the run was told to keep it or not.
+
+    Args:
+        ids: Images that the run scored, in the order of its index.
+        data_root, models: As :func:`open_run` takes them.
+
+    Raises:
+        UsageError: A task that keeps nothing; data, weights or stored predictions that are not there any more, or are
+            others.
+        DataError: An image that cannot be measured again.
+    """
+    wanted, folder = list(ids), run.path / "files"
+    kept = {_image(file.relative_to(folder)): file for file in folder.rglob("*.*")}
+    remade = _remade(run, [id for id in wanted if id not in kept], data_root, models)
+    for id in wanted:
+        try:
+            yield (id, kept[id].read_bytes()) if id in kept else next(remade)
+        except OSError as error:
+            raise DataError(f"{kept[id]} cannot be read: {error.strerror or error}") from error
+
+
+def _image(name: PurePath) -> str:
+    """The id of the image that ``FOLDER/ID.SUFFIX`` is about."""
+    return "/".join(name.with_suffix("").parts[1:])
+
+
+def _remade(run: Run, ids: Sequence[str], data_root: Path | None, models: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+    """The artifacts of images that are measured again; nothing is opened before the first is asked for."""
+    kept = run.task().artifacts
+    if kept is None:
+        raise UsageError(f"{run.path}: task {run.spec.task} keeps nothing but records")
+    task = run.task(**{kept.option: True})
+    predictions = predictions_of(run, task)
+    dataset, root = run.dataset(data_root)
+    if predictions is not None:
+        context = Context(run.spec.dataset, run.spec.seed)
+        for id in ids:
+            measured = task.score(dataset.load(id), predictions.read(id), context)
+            files = (measured() if callable(measured) else measured).files
+            if not files:
+                raise UsageError(f"{run.path} scored {run.session['weights']}: the predictions are there")
+            yield id, _only(files)
+        return
+    worker = Worker(job_of(run, root, model_of(run, models), {kept.option: True}))
+    for id in ids:
+        for done in worker.stream(ListInbox(batches(run.index, [{id}], run.spec.encode_batch))):
+            (result,) = done.results
+            if result.failures:
+                raise DataError(f"image {id} cannot be measured again: {result.failures[0].error}")
+            yield id, _only(result.files)
+
+
+def _only(files: Mapping[str, bytes]) -> bytes:
+    (content,) = files.values()
+    return content
+
+
+def job_of(run: Run, root: Path, model: zoo.LocatedModel, changes: Mapping[str, Any] | None = None) -> Job:
+    """Return the job that makes the records of a run again. ``changes``: of the task's options."""
+    spec = run.spec
     return Job(
-        tasks=(task,),
+        tasks=(TaskJob(spec.task, {**spec.task_options, **(changes or {})}),),
         dataset=spec.dataset.partition(":")[0],
         dataset_options=spec.dataset_options,
         root=root,
@@ -350,21 +286,23 @@ def job_of(spec: RunSpec, task: TaskJob, root: Path, model: zoo.LocatedModel) ->
     )
 
 
-def _stored(task: Task, spec: RunSpec, session: Mapping[str, Any]) -> Predictions | None:
-    """The predictions that the run scored; None if a model made its masks."""
-    path = Path(session["weights"] or "/")
-    if spec.model in zoo.ZOO or not path.is_file() or path.suffix != ".json":
+def predictions_of(run: Run, task: Task) -> Predictions | None:
+    """Return the predictions that the run scored; None if a model made its masks."""
+    path = Path(run.session["weights"] or "/")
+    if run.spec.model in zoo.ZOO or not run.session["weights"]:
         return None
-    if "boxes" in spec.task_options:
-        raise UsageError(f"{path}: stored masks of task {spec.task} belong to no annotated object")
-    predictions = task.read_predictions(path)
-    if predictions.digest != spec.weights_digest:
+    try:
+        predictions = task.read_predictions(path)
+    except UsageError:  # a model's weights
+        return None
+    if predictions.digest != run.spec.weights_digest:
         raise UsageError(f"the predictions {path} have changed since they were scored: score them again")
     return predictions
 
 
-def model_of(path: Path, spec: RunSpec, session: Mapping[str, Any], given: Sequence[str]) -> zoo.LocatedModel:
-    """The run's model, told by name and digest."""
+def model_of(run: Run, given: Sequence[str]) -> zoo.LocatedModel:
+    """Return the run's model, told by name and digest. Raises UsageError if it is not there."""
+    path, spec, session = run.path, run.spec, run.session
     refused = []
     for reference in given:
         try:
@@ -390,7 +328,3 @@ def model_of(path: Path, spec: RunSpec, session: Mapping[str, Any], given: Seque
             "the run: say with --model where the run's weights are"
         )
     return located
-
-
-def _prompted_ids(record: Mapping[str, Any]) -> list[str]:
-    return [one for one, crowd in zip(record["truth_id"], record["truth_crowd"], strict=True) if not crowd]

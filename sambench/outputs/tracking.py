@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from sambench import text
 from sambench.atomic_files import OutputError
 from sambench.errors import UsageError
-from sambench.runs.directory import read_json
+from sambench.runs.run import Run
 from sambench.runs.summaries import RunSummary, load_summaries
 
 PROJECT = "sambench"
@@ -53,7 +53,7 @@ def log(paths: Sequence[Path], to: str, project: str = PROJECT) -> list[str]:
 
 
 def _entry(run: RunSummary) -> Entry:
-    spec = read_json(run.path / "manifest.json")["spec"]
+    spec = asdict(Run(run.path).spec)
     options = {
         f"{owner}.{name}": value
         for owner in ("task", "dataset", "model")

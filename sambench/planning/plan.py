@@ -10,7 +10,7 @@ from typing import Any
 
 from sambench.core.dataset import Card
 from sambench.core.digests import index_digest
-from sambench.core.task import TakesInputs, Task
+from sambench.core.task import Task
 from sambench.data import subset_files
 from sambench.engine.resources import FITTING, device_for, fitting_batch, processors, threads_for
 from sambench.errors import UsageError
@@ -22,9 +22,9 @@ from sambench.plugins import options, registry
 from sambench.runs.directory import (
     SHARDS,
     RunSpec,
-    read_json,
     shard_name,
 )
+from sambench.runs.run import Run
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,7 @@ def make_plan(settings: Settings, models: Sequence[zoo.LocatedModel] | None = No
     ``models``: given by who has found them already; else those of the settings. Of the tasks that ``all`` stands for
     those are left out that are not defined on a dataset, or that a model cannot do.
     """
-    for folder in settings.plugin_folders:
-        registry.add_folder(folder)
+    registry.add_folders(settings.plugin_folders)
     values = options.parse_assignments(settings.assignments, SET_OWNERS)
     tasks = []
     for name, asked in expand_tasks(settings.tasks):
@@ -95,10 +94,9 @@ def make_plan(settings: Settings, models: Sequence[zoo.LocatedModel] | None = No
             entries, subset = subset_files.draw(dataset.index(), settings.subset, one.card.name, one.split)
             if not entries:
                 raise UsageError(f"dataset {one.label} has no image in split {one.split} at {one.root}")
-            if isinstance(task, TakesInputs):
-                task.prepare(dataset, one.label)
+            task.prepare(dataset, one.label)
             index, n_masks = [e.id for e in entries], sum(e.n_masks for e in entries)
-            left_out = dict(getattr(dataset, "excluded", {}))
+            left_out = dict(dataset.excluded)
             triples += [
                 Triple(task, reference, built, one, m, settings, subset, index, n_masks, left_out) for m in able
             ]
@@ -137,11 +135,10 @@ def specification(triple: Triple) -> RunSpec:
     has: another machine may have other ones, and what the run began with keeps its sums the same."""
     settings, model = triple.settings, triple.model
     device = device_for(model, settings.device, settings.backend)
-    inputs = dict(triple.task.inputs) if isinstance(triple.task, TakesInputs) else {}
     spec = RunSpec(
         task=triple.task.name,
         task_version=triple.task.version,
-        task_options=options.as_dict(triple.task_options) | inputs,
+        task_options=options.as_dict(triple.task_options) | dict(triple.task.inputs),
         dataset=triple.found.label,
         dataset_options=options.as_dict(triple.found.options),
         split=triple.found.split,
@@ -156,12 +153,13 @@ def specification(triple: Triple) -> RunSpec:
         seed=settings.seed,
         encodings=settings.encodings_dtype,
     )
-    manifest = spec.directory(out_of(settings)) / "manifest.json"
-    earlier = read_json(manifest)["spec"] if manifest.is_file() and not settings.fresh else {}
+    earlier = None if settings.fresh else Run.at(spec.directory(out_of(settings)))
     return replace(
         spec,
-        threads=spec.threads or earlier.get("threads") or threads_for(model, device),
-        encode_batch=spec.encode_batch or earlier.get("encode_batch") or _encode_batch(model, device, settings),
+        threads=spec.threads or (earlier and earlier.spec.threads) or threads_for(model, device),
+        encode_batch=spec.encode_batch
+        or (earlier and earlier.spec.encode_batch)
+        or _encode_batch(model, device, settings),
     )
 
 

@@ -9,12 +9,10 @@ import typing
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from sambench.core.options import NoOptions
 from sambench.errors import UsageError
 
-
-@dataclasses.dataclass(frozen=True)
-class NoOptions:
-    """For a plugin without options."""
+__all__ = ["NoOptions", "as_dict", "build", "did_you_mean", "parse_assignments"]
 
 
 def build(cls: type, values: Mapping[str, Any], owner: str) -> Any:

@@ -8,13 +8,15 @@ anything else. Listing names imports nothing.
 
 from __future__ import annotations
 
+import difflib
+import functools
 import hashlib
 import importlib
 import importlib.util
 import inspect
 import pkgutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -22,10 +24,17 @@ from types import ModuleType
 from typing import Any, Literal
 
 import sambench.suite
+from sambench.core.dataset import Dataset
+from sambench.core.task import Task
 from sambench.errors import UsageError
+from sambench.plugins import options
 from sambench.plugins.options import did_you_mean
 
 Kind = Literal["tasks", "datasets"]
+
+_BASES: Mapping[Kind, type] = {"tasks": Task, "datasets": Dataset}
+_MISSPELLED = 0.8
+"""How alike two names are of which one is taken for a misspelling of the other (difflib's ratio)."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +56,12 @@ def add_folder(folder: Path) -> None:
         sambench.suite.__path__.append(str(folder.resolve()))
 
 
+def add_folders(folders: Iterable[Path]) -> None:
+    """Add several, as :func:`add_folder` does."""
+    for folder in folders:
+        add_folder(folder)
+
+
 def names(kind: Kind) -> list[str]:
     """All names of a kind, sorted, without importing a plugin."""
     package = importlib.import_module(f"sambench.suite.{kind}")
@@ -57,7 +72,7 @@ def names(kind: Kind) -> list[str]:
 def load(kind: Kind, name: str) -> Any:
     """The plugin class of a name or of ``path/to/file.py:Name``. Raises UsageError; an unknown name gets near ones."""
     if ".py:" in name:
-        return load_object(name)
+        return _fitted(kind, load_object(name))
     known = names(kind)
     if name not in known:
         raise UsageError(
@@ -65,11 +80,67 @@ def load(kind: Kind, name: str) -> Any:
         )
     for entry in entry_points(group=f"sambench.{kind}"):
         if entry.name == name:
-            return entry.load()
+            return _fitted(kind, entry.load())
     module = importlib.import_module(f"sambench.suite.{kind}.{name}")
     if not hasattr(module, "PLUGIN"):
         raise UsageError(f"{module.__file__} does not say which class is the plugin: add PLUGIN = TheClass")
-    return module.PLUGIN
+    return _fitted(kind, module.PLUGIN)
+
+
+@functools.cache
+def _fitted(kind: Kind, cls: Any) -> Any:
+    """The class with the defaults of its base, also where it does not derive from it.
+
+    Raises UsageError: members that are missing or misspelled.
+    """
+    base: Any = _BASES[kind]
+    what = f"{kind[:-1]} plugin {cls.__name__}"
+    own = {name for part in cls.__mro__ if part not in base.__mro__ for name in vars(part)}
+    derived = issubclass(cls, base)
+    if missing := sorted(cls.__abstractmethods__ if derived else base.__abstractmethods__ - own):
+        raise UsageError(f"{what} lacks {', '.join(missing)}: see sambench.types.{base.__name__}")
+    for name in set() if derived else _members(base) - own:
+        if hasattr(base, name):
+            setattr(cls, name, inspect.getattr_static(base, name))
+    for name in sorted(own - _members(base)):
+        near = difflib.get_close_matches(name, _members(base), n=1, cutoff=_MISSPELLED)
+        if near and not name.startswith("_"):
+            raise UsageError(
+                f"{what} has {name!r}, which nothing reads: did you mean {near[0]!r}? (begin a name of your own that "
+                "is so near to one of sambench with an underscore)"
+            )
+    return cls
+
+
+def _members(base: type) -> set[str]:
+    return {name for name in (*vars(base), *base.__annotations__) if not name.startswith("_")}
+
+
+def build_task(name: str, values: Mapping[str, Any], *, version: int | None = None, holder: Path | None = None) -> Task:
+    """Return a task with its options.
+
+    Args:
+        name: As :func:`load` takes it.
+        values: Values of its options, as text or as manifests hold them.
+        version: The version that is needed, None for any.
+        holder: The run that needs it, for the message.
+
+    Raises:
+        UsageError: Unknown task or option, a value that does not fit, another version.
+    """
+    cls = load("tasks", name)
+    if version not in (None, cls.version):
+        raise UsageError(
+            f"{holder} holds {name} version {version}, this sambench has {cls.version}: use the sambench that wrote it"
+        )
+    task: Task = cls(options.build(cls.Options, values, "task"))
+    return task
+
+
+def dataset_class(name: str, values: Mapping[str, Any]) -> tuple[type[Dataset], Any]:
+    """Return a dataset plugin and its options. Raises UsageError as :func:`build_task` does."""
+    cls: type[Dataset] = load("datasets", name)
+    return cls, options.build(cls.Options, values, "dataset")
 
 
 def load_object(reference: str) -> Any:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
 
@@ -18,12 +18,17 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from sambench.clicks import Click, next_click, random_first_click
+from sambench.clicks import next_click, random_first_click
 from sambench.core.dataset import Instance, Sample
 from sambench.core.mask import Mask
-from sambench.core.model import Prompts, View
+from sambench.core.model import Click, Prompts, View
+from sambench.core.replay import Answer, Recorded, Replay
 from sambench.core.task import Context
+from sambench.errors import DataError
 from sambench.metrics import iou as metric
+
+FirstClick = Literal["centre", "random"]
+"""The distance-transform centre, or a pixel drawn uniformly from the mask (OQ-11)."""
 
 GROUP = 64
 """Instances of one image that go through the clicks together: bounds the memory that their masks take."""
@@ -55,7 +60,7 @@ class Policy:
     """
 
     clicks: int
-    first_click: Literal["centre", "random"] = "centre"
+    first_click: FirstClick = "centre"
     feed_mask: bool = True
     later_multimask: bool = False
     enough: float = math.inf
@@ -194,12 +199,65 @@ def _click_group(
 
 def _click(state: Clicked, sample: Sample, context: Context, policy: Policy) -> Click | None:
     if not state.ious:
-        if policy.first_click == "random":
-            key = (context.dataset, sample.id, state.instance.id)
-            return random_first_click(state.target, context.seed, key, sample.truth.void)
-    elif state.ious[-1] >= policy.enough:
+        return first_click(state.instance, sample, context, policy.first_click)
+    if state.ious[-1] >= policy.enough:
         return None
     return next_click(state.target, state.predicted, state.clicks, sample.truth.void)
+
+
+def first_click(instance: Instance, sample: Sample, context: Context, rule: FirstClick) -> Click | None:
+    """Return the first click on an object, None if all its pixels are void."""
+    if rule == "random":
+        key = (context.dataset, sample.id, instance.id)
+        return random_first_click(instance.mask, context.seed, key, sample.truth.void)
+    return next_click(instance.mask, void=sample.truth.void)
+
+
+class ClickReplay(Replay):
+    """Clicks the objects of an image again, by the policy of a task.
+
+    Args:
+        policy: Of the run; its number of clicks does not matter.
+        min_area: Pixels, as in :func:`countable`.
+        group: Objects that the run clicked at once.
+    """
+
+    ignores_void = True
+
+    def __init__(self, policy: Policy, min_area: int = 1, group: int = GROUP) -> None:
+        self.policy, self.min_area, self.group = policy, min_area, group
+        self.prompt_rule = f"first click: {policy.first_click}"
+
+    def prompted(self, sample: Sample) -> list[Instance]:
+        return countable(sample, self.min_area)[0]
+
+    def recorded(self, records: pa.Table) -> dict[tuple[str, str], Recorded]:
+        names = ("image_id", "instance_id", "area", "height", "width", "iou", "score", "clicks")
+        columns = (records.column(name).to_pylist() for name in names)
+        return {
+            (image, instance): Recorded(area, (height, width), ious, scores, Click(**clicks[0]) if clicks else None)
+            for image, instance, area, height, width, ious, scores, clicks in zip(*columns, strict=True)
+        }
+
+    def answers(
+        self, sample: Sample, view: View, context: Context, wanted: Collection[str], clicks: int
+    ) -> Iterator[Answer]:
+        prompted, policy = self.prompted(sample), replace(self.policy, clicks=clicks)
+        for start in range(0, len(prompted), self.group):
+            group = prompted[start : start + self.group]
+            if any(instance.id in wanted for instance in group):
+                for state in click_through(group, sample, view, context, policy, self.group):
+                    assert state.predicted is not None
+                    yield Answer(state.instance, tuple(state.clicks), None, state.predicted)
+
+    def stored(self, sample: Sample, instance: Instance, answer: Mapping[str, Sequence[tuple[Mask, float]]]) -> Mask:
+        candidates = answer.get(instance.id)
+        if not candidates:
+            raise DataError(f"no predicted mask for annotation {instance.id} of image {sample.id}")
+        return candidates[int(np.array([score for _, score in candidates], np.float32).argmax())][0]
+
+    def first_click(self, sample: Sample, instance: Instance, context: Context) -> Click | None:
+        return first_click(instance, sample, context, self.policy.first_click)
 
 
 def _of_rows(fed: Any, rows: Sequence[int]) -> Any:

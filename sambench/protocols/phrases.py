@@ -133,7 +133,7 @@ class PhraseProtocol:
 
     def known(self, dataset: Dataset) -> list[KnownClass]:
         """The classes of a dataset that have a phrase: its categories, else those of its card."""
-        named = getattr(dataset, "categories", None) or dict(enumerate(dataset.card.classes))
+        named = dataset.categories or dict(enumerate(dataset.card.classes))
         found: dict[str, KnownClass] = {}
         for number, name in named.items():
             if phrase := self.phrase(name):

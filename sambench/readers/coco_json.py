@@ -19,7 +19,7 @@ from typing import Any, Protocol, get_args
 import numpy as np
 
 from sambench import masks
-from sambench.core.dataset import GroundTruth, IndexEntry, Instance, Sample
+from sambench.core.dataset import Dataset, GroundTruth, IndexEntry, Instance, Sample
 from sambench.core.mask import Image, Mask
 from sambench.errors import DataError, UsageError
 from sambench.readers.files import candidates, list_folder, nfc
@@ -432,7 +432,7 @@ class Reader(Protocol):
     def image_file(self, id: str) -> Path | None: ...
 
 
-class CocoDataset:
+class CocoDataset(Dataset):
     """The part of a dataset plugin that a reader answers. The plugin sets ``_reader`` when it is made."""
 
     _reader: Reader

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from sambench.core.dataset import IndexEntry
+from sambench.core.dataset import Dataset, IndexEntry
 from sambench.errors import DataError, UsageError
 
 MissingImages = Literal["error", "exclude"]
@@ -30,7 +30,7 @@ class Listing:
     excluded: Mapping[str, int]
 
 
-class ListedDataset:
+class ListedDataset(Dataset):
     """The part of a dataset plugin that a :class:`Listing` answers. The plugin makes it in ``_list``, on first use:
     loading a sample needs none."""
 

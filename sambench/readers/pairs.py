@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from sambench.core.dataset import GroundTruth, IndexEntry, Instance, Sample
+from sambench.core.dataset import Dataset, GroundTruth, IndexEntry, Instance, Sample
 from sambench.core.mask import Mask
 from sambench.errors import DataError, UsageError
 from sambench.readers.files import candidates, files_by_stem, nfc
@@ -126,7 +126,7 @@ def _one_object(foreground: NDArray[np.bool_], ignored: NDArray[np.bool_]) -> Gr
     )
 
 
-class PairedDataset:
+class PairedDataset(Dataset):
     """The part of a dataset plugin that pairs of files answer. The plugin says where they lie and how a mask reads."""
 
     _images: Path

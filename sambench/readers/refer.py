@@ -151,7 +151,6 @@ class ReferDataset(ListedDataset):
     """
 
     card: ClassVar[Card]
-    arguments: ClassVar[tuple[str, ...]] = ()
     Options = ReferOptions
 
     @classmethod

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from sambench.core.task import Context
 from sambench.errors import UsageError
-from sambench.plugins import options, registry
+from sambench.plugins import registry
 from sambench.runs import provenance
 from sambench.runs.directory import (
     SHARDS,
@@ -111,13 +111,7 @@ def _problem(name: Path, shards: Sequence[_Shard]) -> str:
 def _merge(path: Path, shards: Sequence[_Shard]) -> Path:
     first = shards[0]
     spec = RunSpec(**first.manifest["spec"])
-    task_class = registry.load("tasks", spec.task)
-    if task_class.version != spec.task_version:
-        raise UsageError(
-            f"{first.path} holds {spec.task} version {spec.task_version}, this sambench has {task_class.version}: use "
-            "the sambench that wrote it"
-        )
-    task = task_class(options.build(task_class.Options, spec.task_options, "task"))
+    task = registry.build_task(spec.task, spec.task_options, version=spec.task_version, holder=first.path)
     index = read_json(first.path / "index.json")
     sessions = [session for shard in shards for session in shard.manifest["sessions"]]
     with RunDirectory(path, spec, index, task.schema) as directory:

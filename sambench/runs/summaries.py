@@ -75,6 +75,10 @@ class RunSummary:
         """``model@short digest``: two weights files under one model name are two rows."""
         return f"{self.model}@{self.weights_digest[:SHORT_DIGEST]}"
 
+    def unit_of(self, metric: str) -> str:
+        """The unit of a metric; one that the summary does not name (the mean of each image's best F) is a fraction."""
+        return self.metrics[metric].unit if metric in self.metrics else "fraction"
+
     @property
     def identity(self) -> tuple[str, int, str, str, str, str, str, str]:
         """What was measured on what. Summaries are sorted by it, and one report has one run of each."""
@@ -103,7 +107,7 @@ def load_summaries(paths: Iterable[Path | str]) -> list[RunSummary]:
             what = "holds no finished run (no summary.json at or under it)" if given.exists() else "does not exist"
             raise UsageError(f"{given} {what}: give a run directory or the --out folder of `sambench run`")
         for file in files:
-            runs.setdefault(file.parent.resolve(), _read(file))
+            runs.setdefault(file.parent.resolve(), read_summary(file))
     ordered = sorted(runs.values(), key=lambda run: (run.identity, str(run.path)))
     for first, second in itertools.pairwise(ordered):
         if first.identity == second.identity:
@@ -126,7 +130,9 @@ def _find(path: Path, name: str) -> list[Path]:
     return sorted(file for file in path.rglob(name) if ASIDE not in file.relative_to(path).parts)
 
 
-def _read(file: Path) -> RunSummary:
+def read_summary(file: Path) -> RunSummary:
+    """The content of a ``summary.json``. Raises UsageError if it cannot be used."""
+
     def refuse(what: str) -> NoReturn:
         raise UsageError(f"{file}: {one_line(what)}; run the same `sambench run` again to write it anew")
 

@@ -11,7 +11,6 @@ from typing import Any, Protocol
 
 from sambench import masks
 from sambench.atomic_files import write_atomic
-from sambench.clicks import Click, next_click, random_first_click
 from sambench.errors import UsageError
 from sambench.outputs.replay import Case, ReplayedRun, open_run
 from sambench.runs.summaries import RunSummary, load_summaries
@@ -20,9 +19,6 @@ from sambench.study.storage import TRUTH, DrawnMask, NewJob, Prompt, Storage
 
 LEAST_AREA = 24**2
 """Pixels below which a mask is not rated (paper §E), counted in the picture that raters see."""
-
-PROMPTS = ("first_click", "box_expansion", "box_jitter")
-"""Options of tasks that say what is prompted."""
 
 
 class Bar(Protocol):
@@ -133,7 +129,7 @@ def _same_question(summaries: Sequence[RunSummary], runs: Sequence[ReplayedRun])
             ("task", f"{first.task} version {first.task_version}", f"{summary.task} version {summary.task_version}"),
             ("subset", first.subset, summary.subset),
             ("image list", first.index_digest[:8], summary.index_digest[:8]),
-            *((name, asked.spec.task_options.get(name), run.spec.task_options.get(name)) for name in PROMPTS),
+            ("prompt", asked.replay.prompt_rule, run.replay.prompt_rule),
         ):
             if ours != theirs:
                 raise UsageError(
@@ -146,8 +142,9 @@ def _draw(dataset: str, runs: Mapping[str, ReplayedRun], most: int, incomplete: 
     first, *others = runs.values()
     keys = [
         (image, one)
-        for (image, one), (area, size) in first.sizes.items()
-        if area * pictures.scale(size) ** 2 >= LEAST_AREA and all((image, one) in run.recorded for run in others)
+        for (image, one), record in first.recorded.items()
+        if record.area * pictures.scale(record.size) ** 2 >= LEAST_AREA
+        and all((image, one) in run.recorded for run in others)
     ]
     if not keys:
         raise UsageError(
@@ -189,13 +186,7 @@ def _jobs(
 def _prompt(case: Case, run: ReplayedRun) -> Prompt:
     if case.box is not None:
         return Prompt(box=case.box)
-    if case.clicks:
-        click: Click | None = case.clicks[0]
-    elif run.spec.task_options.get("first_click") == "random":
-        key = (run.spec.dataset, case.sample.id, case.instance.id)
-        click = random_first_click(case.instance.mask, run.spec.seed, key, case.sample.truth.void)
-    else:
-        click = next_click(case.instance.mask, void=case.sample.truth.void)
+    click = case.clicks[0] if case.clicks else run.replay.first_click(case.sample, case.instance, run.context)
     assert click is not None, "an instance that counts has a pixel to click"
     return Prompt(point=(click.x, click.y))
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sambench.clicks import Click, next_click
+from sambench.clicks import next_click
 from sambench.errors import UsageError
 from sambench.metrics.iou import iou
 from sambench.models.region_tree import region_hierarchy, region_tree
@@ -21,7 +21,7 @@ from sambench.models.region_tree.region_tree import RegionTree, RegionTreeOption
 from sambench.plugins import options
 from sambench.suite.datasets.bbbc038 import PLUGIN as Bbbc038
 from sambench.suite.datasets.coco import PLUGIN as Coco
-from sambench.types import Image, Mask, Prompts, Sample
+from sambench.types import Click, Image, Mask, Prompts, Sample
 
 CLICKS = (1, 2, 3, 5, 9)
 

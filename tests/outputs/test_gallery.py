@@ -19,7 +19,6 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from sambench import masks
-from sambench.clicks import Click
 from sambench.errors import UsageError
 from sambench.outputs import drawing, gallery
 from sambench.protocols.phrases import PhraseProtocol
@@ -28,7 +27,8 @@ from sambench.reporting.site import site_links
 from sambench.runs.directory import read_json, read_records
 from sambench.runs.summaries import load_summaries
 from sambench.suite.datasets.demo import PLUGIN as Demo
-from sambench.types import Cases, Mask
+from sambench.suite.tasks.text_to_mask import TextToMask
+from sambench.types import Cases, Click, Mask
 
 Call = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -337,12 +337,10 @@ def test_a_phrase_with_a_point_has_a_panel_more(tmp_path: Path) -> None:
     code = masks.to_rle(query.truth)
     entry = {"query_id": query.id, "phrase": query.phrase, "segmentation": None}
     with_point = {**entry, "point": [9, 7], "point_segmentation": code}
-    without, drawn = (
-        gallery._of_phrase(sample, json.dumps([one]).encode(), query.id, PhraseProtocol())
-        for one in (entry, with_point)
-    )
+    task = TextToMask(TextToMask.Options())
+    without, drawn = (task.picture(sample, json.dumps([one]).encode(), query.id) for one in (entry, with_point))
     assert drawn.about.endswith("IoU 0.0 %, rejected. With a point at (9, 7): 100.0 %.")
-    widths = [Image.open(io.BytesIO(one.content)).width for one in (without, drawn)]
+    widths = [Image.open(io.BytesIO(gallery._picture(sample, one))).width for one in (without, drawn)]
     assert widths[1] > 1.3 * widths[0]
 
 

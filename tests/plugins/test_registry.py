@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pickle
 import sys
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from helpers.paths import ROOT
@@ -13,6 +15,7 @@ import sambench.suite
 from sambench.errors import UsageError
 from sambench.plugins import registry
 from sambench.plugins.registry import Request
+from sambench.types import Dataset, Task
 
 TOY = """
 from dataclasses import dataclass
@@ -24,6 +27,12 @@ class Options:
 class Toy:
     Options = Options
     arguments = ("first", "second")
+
+    def __init__(self, root, split, options): ...
+    @classmethod
+    def locate(cls, root, split, options): ...
+    def index(self): return []
+    def load(self, id): ...
 
 PLUGIN = Toy
 """
@@ -121,3 +130,69 @@ def test_a_text_file_of_names(tmp_path: Path) -> None:
     assert registry.parse_datasets([str(file), "demo"]) == [Request("coco"), Request("bbbc038"), Request("demo")]
     with pytest.raises(UsageError, match="cannot read the list of names"):
         registry.parse_datasets([str(tmp_path / "none.txt")])
+
+
+# --- base classes ----------------------------------------------------------------------------------------------------
+
+
+def toy(folder: Path, *changes: tuple[str, str]) -> str:
+    text = TOY
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    (folder / "mine.py").write_text(text)
+    return f"{folder / 'mine.py'}:Toy"
+
+
+def test_a_class_that_derives_from_nothing_gets_the_defaults(tmp_path: Path) -> None:
+    made = registry.load("datasets", toy(tmp_path))(tmp_path, "all", None)
+    assert (made.categories, dict(made.excluded), made.has_image_files()) == (None, {}, False)
+    (tmp_path / "named").mkdir()
+    named = toy(tmp_path / "named", ("def index", "categories = {1: 'leaf'}\n    def index"))
+    assert registry.load("datasets", named).categories == {1: "leaf"}
+
+
+def test_a_member_that_is_missing_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"dataset plugin Toy lacks load: see sambench\.types\.Dataset"):
+        registry.load("datasets", toy(tmp_path, ("def load(self, id): ...", "pass")))
+
+
+@pytest.mark.parametrize(
+    ("typo", "meant"),
+    [("categorys", "categories"), ("image_fle", "image_file"), ("exclude", "excluded"), ("argumets", "arguments")],
+)
+@pytest.mark.parametrize("base", ["", "(Dataset)"])
+def test_a_misspelled_member_is_refused_with_the_nearest_name(tmp_path: Path, typo: str, meant: str, base: str) -> None:
+    changes = [
+        ("from dataclasses import dataclass", "from dataclasses import dataclass\nfrom sambench.types import Dataset"),
+        ("class Toy:", f"class Toy{base}:"),
+        ('    arguments = ("first", "second")\n', ""),
+        ("def load(self, id): ...", f"def load(self, id): ...\n    {typo} = None"),
+    ]
+    with pytest.raises(UsageError, match=f"Toy has '{typo}', which nothing reads: did you mean '{meant}'"):
+        registry.load("datasets", toy(tmp_path, *changes))
+
+
+def test_a_misspelled_member_of_a_task_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from sambench.suite.tasks.single_point import SinglePoint\n"
+        "class Mine(SinglePoint):\n    decode_joint = False\n    def replays(self): ...\n"
+    )
+    with pytest.raises(UsageError, match=r"task plugin Mine has 'decode_joint', .* did you mean 'decode_jointly'"):
+        registry.load("tasks", f"{tmp_path / 'mine.py'}:Mine")
+
+
+@pytest.mark.parametrize("kind", ["tasks", "datasets"])
+def test_shipped_plugins_mark_the_optional_members_that_they_override(kind: Literal["tasks", "datasets"]) -> None:
+    base = {"tasks": Task, "datasets": Dataset}[kind]
+    optional = {
+        name
+        for name, value in vars(base).items()
+        if not name.startswith("_") and name not in base.__abstractmethods__ and (callable(value) or name == "inputs")
+    } | ({"categories", "excluded"} if kind == "datasets" else set())
+    for plugin in map(partial(registry.load, kind), registry.names(kind)):
+        for name in optional & vars(plugin).keys() - {"Options", "excludes", "read_predictions", "score"}:
+            member = vars(plugin)[name]
+            function = member.fget if isinstance(member, property) else member
+            # With it a misspelled name fails the type check.
+            assert getattr(function, "__override__", False), f"{plugin.__name__}.{name} lacks @override"

@@ -15,9 +15,9 @@ from scipy.ndimage import distance_transform_edt, gaussian_filter
 
 from sambench import clicks as prompts
 from sambench import masks
-from sambench.clicks import Click, next_click, random_first_click, squared_distances
+from sambench.clicks import next_click, random_first_click, squared_distances
 from sambench.metrics.iou import iou
-from sambench.types import Mask
+from sambench.types import Click, Mask
 
 CASES = json.loads((STORED / "ritm_clicks.json").read_text())
 

@@ -181,7 +181,7 @@ def test_runs_that_do_not_go_together(made: Path, runs: Path, models: list[str],
     with pytest.raises(UsageError, match=r"cannot be rated beside each other: subset is 2 in .* and paper in"):
         selection.plan([first, other], 5, models=models)
     random = study_runs.run(tmp_path / "random", dataset, models[1], assignments=["task.first_click=random"])
-    with pytest.raises(UsageError, match=r"first_click is centre in .* and random in"):
+    with pytest.raises(UsageError, match=r"prompt is first click: centre in .* and first click: random in"):
         selection.plan([first, random], 5, models=models)
     elsewhere = study_runs.run(tmp_path / "demo", "demo", "region_tree", limit=1)
     with pytest.raises(UsageError, match=r"was not run on .*, and others were"):

@@ -15,13 +15,12 @@ from helpers.paths import STORED
 from numpy.typing import NDArray
 
 from sambench import masks
-from sambench.clicks import Click
 from sambench.errors import UsageError
 from sambench.plugins import options
 from sambench.protocols.click_loop import Policy, click_through
 from sambench.suite.tasks.noc import PLUGIN as NumberOfClicks
 from sambench.suite.tasks.noc import THRESHOLDS, clicks_until
-from sambench.types import Context, GroundTruth, Instance, Mask, Prompts, Sample
+from sambench.types import Click, Context, GroundTruth, Instance, Mask, Prompts, Sample
 
 Call = Callable[..., CompletedProcess[str]]
 RITM = json.loads((STORED / "ritm_noc.json").read_text())

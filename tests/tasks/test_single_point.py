@@ -9,12 +9,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from sambench.clicks import Click, next_click
+from sambench.clicks import next_click
 from sambench.errors import DataError, UsageError
 from sambench.plugins import options
 from sambench.suite.tasks import single_point
 from sambench.suite.tasks.single_point import SinglePoint
-from sambench.types import Context, GroundTruth, Instance, Mask, MetricValue, Prompts, Sample
+from sambench.types import Click, Context, GroundTruth, Instance, Mask, MetricValue, Prompts, Sample
 
 Options = SinglePoint.Options
 CONTEXT = Context("toy", 0, frozenset({"points", "masks", "multimask"}))

@@ -15,9 +15,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sambench.clicks import Click, next_click
+from sambench.clicks import next_click
 from sambench.core.mask import Image, Mask
-from sambench.core.model import Model, View
+from sambench.core.model import Click, Model, View
 from sambench.metrics.iou import iou
 from sambench.models.cards import WeightsInfo
 from sambench.models.common.exact import exact_convolutions

@@ -1,0 +1,125 @@
+"""A run on disk, read: the only door to ``manifest.json``, ``index.json``, ``summary.json`` and ``records/``.
+
+::
+
+    run = Run(Path("runs/single_point/demo/region_tree@0a1b2c3d"))
+    run.spec.model, run.summary.metrics["miou"].value, run.records().to_pandas()
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from sambench.core.dataset import Dataset
+from sambench.core.task import Cases, Task
+from sambench.errors import UsageError
+from sambench.plugins import registry
+from sambench.runs.directory import Failure, RunError, RunSpec, failures, read_json, read_records
+from sambench.runs.summaries import RunSummary, read_summary
+
+
+class Run:
+    """A run directory, read-only; everything is read on first use.
+
+    Args:
+        path: The run directory.
+
+    Raises:
+        UsageError: It is not a run directory.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        if not (path / "manifest.json").is_file():
+            raise UsageError(f"{path} is not a run directory (no manifest.json)")
+
+    @classmethod
+    def at(cls, path: Path) -> Run | None:
+        """Return the run at a path, None if there is none yet."""
+        return cls(path) if (path / "manifest.json").is_file() else None
+
+    @cached_property
+    def manifest(self) -> Mapping[str, Any]:
+        """Content of ``manifest.json``. Raises UsageError if it is not a manifest."""
+        file = self.path / "manifest.json"
+        try:
+            manifest = read_json(file)
+            RunSpec(**manifest["spec"])
+            dict(manifest["sessions"][-1])
+        except (KeyError, IndexError, TypeError, ValueError, RunError) as error:
+            raise UsageError(f"{file} is not a manifest of this version of sambench ({error})") from error
+        return dict(manifest)
+
+    @cached_property
+    def spec(self) -> RunSpec:
+        """What was asked for."""
+        return RunSpec(**self.manifest["spec"])
+
+    @property
+    def session(self) -> Mapping[str, Any]:
+        """Facts of the last process that wrote the run."""
+        session: Mapping[str, Any] = self.manifest["sessions"][-1]
+        return session
+
+    @cached_property
+    def index(self) -> list[str]:
+        """The ids of the run's images, in order."""
+        ids: list[str] = read_json(self.path / "index.json")
+        return ids
+
+    @cached_property
+    def summary(self) -> RunSummary:
+        """Raises UsageError if the run has none."""
+        return read_summary(self.path / "summary.json")
+
+    @property
+    def summary_content(self) -> dict[str, Any]:
+        """``summary.json`` as it is. Raises RunError."""
+        content: dict[str, Any] = read_json(self.path / "summary.json")
+        return content
+
+    def records(self) -> pa.Table:
+        """Return all rows, in the order of the index. Raises RunError."""
+        return read_records(self.path, self.index)
+
+    def failures(self) -> list[Failure]:
+        """Return the samples that failed, with the reason."""
+        return failures(self.path)
+
+    def task(self, **changes: Any) -> Task:
+        """Return the run's task, with its options but for ``changes``.
+
+        Raises:
+            UsageError: The run was made by another version of the task.
+        """
+        values = {**self.spec.task_options, **changes}
+        return registry.build_task(self.spec.task, values, version=self.spec.task_version, holder=self.path)
+
+    def dataset(self, data_root: Path | None = None) -> tuple[Dataset, Path]:
+        """Return the run's dataset and its folder.
+
+        Args:
+            data_root: Where the data are now; None if they did not move.
+
+        Raises:
+            UsageError: The dataset is not there.
+        """
+        spec = self.spec
+        plugin, built = registry.dataset_class(spec.dataset.partition(":")[0], spec.dataset_options)
+        recorded = Path(self.session.get("data_root") or "/")
+        root = recorded if data_root is None else plugin.locate(data_root, spec.split, built)
+        if root is None or not root.exists():
+            raise UsageError(
+                f"{self.path}: dataset {spec.dataset} is not at {data_root or recorded}: say with --data-root where it "
+                "is now"
+            )
+        return plugin(root, spec.split, built), root
+
+    def cases(self) -> Cases | None:
+        """Return the run's single cases, None if its metrics are not means over cases. Raises RunError."""
+        return self.task().cases(self.records())
