@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -114,81 +115,94 @@ class TextPrediction(Prediction, Protocol):
     def notes(self) -> Sequence[str]: ...
 
 
-class View(Protocol):
+class View(ABC):
     """A model looking at one image: encoded once, prompted many times.
 
-    With the capability ``text``, :meth:`predict` answers prompts with text with a :class:`TextPrediction`.
-
-    With the capability ``edges`` it also has ``edges() -> NDArray[np.float32]``: ``(H, W)`` edge strength in [0, 1],
-    and ``edges_are_thin: bool``, whether the map is one that must not be thinned again.
-
-    A view that can look closer has ``crops(boxes: Sequence[tuple[int, int, int, int]]) -> Iterator[View]``: for each
-    box, xyxy pixels with right and bottom exclusive, that part of the image as an image of its own, encoded when its
-    turn comes.
+    Attributes:
+        edges_are_thin: :meth:`edges` answers a map that must not be thinned again.
     """
 
+    edges_are_thin: bool = False
+
+    @abstractmethod
     def predict(self, prompts: Prompts, *, multimask: bool) -> Prediction:
-        """``multimask``: three candidates (whole, part, subpart) for an ambiguous prompt, else one."""
+        """Answer prompts about the image; with text, a :class:`TextPrediction` (capability ``text``).
+
+        Args:
+            prompts: N prompts.
+            multimask: Three candidates (whole, part, subpart) for an ambiguous prompt, else one.
+        """
+
+    def edges(self) -> NDArray[np.float32]:
+        """Return the edge strength ``(H, W)`` in [0, 1], with the capability ``edges``."""
+        raise NotImplementedError
+
+    def crops(self, boxes: Sequence[tuple[int, int, int, int]]) -> Iterator[View] | None:
+        """Look closer: yield each part of the image as an image of its own, encoded when its turn comes.
+
+        Args:
+            boxes: xyxy pixels, right and bottom exclusive.
+
+        Returns:
+            None if the model cannot.
+        """
+        return None
 
 
 CAPABILITIES = frozenset({"points", "boxes", "masks", "text", "multimask", "edges"})
 
 
-class Model(Protocol):
+class Model(ABC):
     """A promptable model.
 
-    ``capabilities``: subset of :data:`CAPABILITIES`. ``trained_on``: dataset names, empty for a model that was not
-    trained, None if nobody has said. ``weights_digest``: sha256 (hex) of what makes the model's answers: the weights
-    file, or name and version of an algorithm. ``encode_batch``: images that :meth:`encode` takes at once.
-    ``batch_invariant``: an image's view does not depend, to the bit, on how many others were encoded with it.
+    Attributes:
+        name: Name in run directories.
+        capabilities: Subset of :data:`CAPABILITIES`.
+        trained_on: Dataset names; empty for a model that was not trained, None if nobody has said.
+        weights_digest: sha256 (hex) of what makes the model's answers: the weights file, or name and version of an
+            algorithm.
+        encode_batch: Images that :meth:`encode` takes at once.
+        batch_invariant: An image's view does not depend, to the bit, on how many others were encoded with it.
+        halved: How often memory ran out, so that fewer images or prompts were computed at once.
+        encoding_key: Everything that an encoding depends on besides the image, the weights and what is encoded with
+            it: a version of the preprocessing and of the encoder, the dtype. Empty: encodings cannot be kept.
+        decodes_jointly: :meth:`predict_together` decodes the prompts of several images at once.
+        prompt_batch: How many prompts; where it is 1 nothing is gained.
     """
 
     name: str
     capabilities: frozenset[str]
-    trained_on: frozenset[str] | None
+    trained_on: frozenset[str] | None = None
     weights_digest: str
-    encode_batch: int
-    batch_invariant: bool
+    encode_batch: int = 1
+    batch_invariant: bool = False
+    halved: int = 0
+    encoding_key: str = ""
+    decodes_jointly: bool = False
+    prompt_batch: int = 1
 
-    def encode(self, images: Sequence[Image]) -> Sequence[View]: ...
-
-
-@runtime_checkable
-class PreparesImages(Protocol):
-    """A model that can take an image as far as the accelerator beforehand, on any thread, while it encodes others."""
+    @abstractmethod
+    def encode(self, images: Sequence[Image]) -> Sequence[View]:
+        """Return the views of images, ``(H, W, 3)`` uint8 RGB each."""
 
     def prepare(self, image: Image) -> Any:
-        """What :meth:`encode_prepared` takes of one image."""
+        """Take an image as far as the accelerator beforehand, on any thread, while the model encodes others."""
+        return image
 
     def encode_prepared(self, prepared: Sequence[Any]) -> Sequence[View]:
-        """The same as ``encode`` of the images, to the bit."""
+        """Return what :meth:`encode` returns for the images, to the bit, from what :meth:`prepare` made of them."""
+        return self.encode(prepared)
 
-
-@runtime_checkable
-class KeepsEncodings(Protocol):
-    """A model whose views can be put on disk and made again.
-
-    ``encoding_key``: everything that an encoding depends on besides the image, the weights and what is encoded with
-    it: a version of the preprocessing and of the encoder, the dtype.
-    """
-
-    encoding_key: str
-
-    def encoding(self, view: View) -> Mapping[str, NDArray[Any]]:
-        """All that is needed of a view of this model, float32 arrays by name."""
+    def encoding(self, view: Any) -> Mapping[str, NDArray[Any]]:
+        """Return all that is needed of a view of this model, float32 arrays by name."""
+        raise NotImplementedError
 
     def view_of(self, image: Image, encoding: Mapping[str, NDArray[Any]]) -> View:
-        """The view of an image that has such an encoding; answers as the first one did, to the bit."""
-
-
-@runtime_checkable
-class DecodesTogether(Protocol):
-    """A model that decodes the prompts of several images at once. ``prompt_batch``: how many prompts; where it is 1
-    nothing is gained."""
-
-    prompt_batch: int
+        """Return the view of an image that has such an encoding; it answers as the first one did, to the bit."""
+        raise NotImplementedError
 
     def predict_together(
-        self, views: Sequence[View], prompts: Sequence[Prompts], *, multimask: bool
+        self, views: Sequence[Any], prompts: Sequence[Prompts], *, multimask: bool
     ) -> Sequence[Prediction]:
-        """What each view's ``predict`` answers, up to the rounding of another batch."""
+        """Return what each view's ``predict`` answers, up to the rounding of another batch."""
+        raise NotImplementedError

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sambench.core.model import KeepsEncodings, Model, View
+from sambench.core.model import Model, View
 from sambench.engine.encoding_cache import EncodingCache, key_of, rounded
 from sambench.engine.inbox import AHEAD
 from sambench.engine.job import Job
@@ -20,11 +20,11 @@ from sambench.engine.job import Job
 class Encodings:
     """The encodings of one job's images between runs, where they are kept, and rounded, where they are to be.
 
-    Nothing of it does anything for a model that has none (:class:`sambench.core.model.KeepsEncodings`).
+    Does nothing for a model whose encodings cannot be kept (:attr:`sambench.core.model.Model.encoding_key`).
     """
 
     def __init__(self, job: Job, model: Model) -> None:
-        self._model = model if isinstance(model, KeepsEncodings) else None
+        self._model = model if model.encoding_key else None
         self._rounds = job.rounding != "float32" and self._model is not None
         self._rounding = job.rounding
         self._cache: EncodingCache | None = None

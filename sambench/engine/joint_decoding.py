@@ -14,9 +14,12 @@ from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
-from sambench.core.model import DecodesTogether, Prediction, Prompts, View
+import numpy as np
+from numpy.typing import NDArray
+
+from sambench.core.model import Prediction, Prompts, View
 
 LINGER = 2.0
 """Seconds that an interrupt waits for the calls to come to their next question, at which they end."""
@@ -24,8 +27,19 @@ LINGER = 2.0
 Answer = TypeVar("Answer")
 
 
+class Decoder(Protocol):
+    """The part of :class:`sambench.core.model.Model` that decodes the prompts of several images at once."""
+
+    @property
+    def prompt_batch(self) -> int: ...
+
+    def predict_together(
+        self, views: Sequence[View], prompts: Sequence[Prompts], *, multimask: bool
+    ) -> Sequence[Prediction]: ...
+
+
 def measure_together(
-    calls: Sequence[Callable[[View], Answer]], views: Sequence[View], model: DecodesTogether
+    calls: Sequence[Callable[[View], Answer]], views: Sequence[View], model: Decoder
 ) -> list[Answer | Exception]:
     """What each call answers to the view at its place, or the exception that it ended with, which ends it alone.
 
@@ -137,7 +151,7 @@ class _Rendezvous:
             self._changed.wait_for(lambda: not self._present, LINGER)
 
 
-def _answer(asked: Sequence[_Asked], model: DecodesTogether) -> None:
+def _answer(asked: Sequence[_Asked], model: Decoder) -> None:
     """First prompts for three candidates, then those for one, then everything else; by slot in each."""
     for multimask in (True, False):
         prompted = [(q, answer) for q, answer in asked if isinstance(q, _Decoding) and q.multimask == multimask]
@@ -148,7 +162,7 @@ def _answer(asked: Sequence[_Asked], model: DecodesTogether) -> None:
             _settle(question, answer)
 
 
-def _decode(questions: Sequence[_Decoding], answers: Sequence[Future[Any]], model: DecodesTogether) -> None:
+def _decode(questions: Sequence[_Decoding], answers: Sequence[Future[Any]], model: Decoder) -> None:
     """All of them together, all with the same number of candidates. If that fails each is tried alone, and only the
     call whose prompts are at fault gets the exception."""
     predictions: Sequence[Prediction] | None = None
@@ -172,7 +186,7 @@ def _settle(question: Callable[[], Any], answer: Future[Any]) -> None:
         answer.set_result(result)
 
 
-class _AskingView:
+class _AskingView(View):
     """A view all of whose work is done at meetings."""
 
     def __init__(self, view: View, ask: Callable[[_Question], Any]) -> None:
@@ -182,15 +196,18 @@ class _AskingView:
         prediction: Prediction = self._ask(_Decoding(self._view, prompts, bool(multimask)))
         return prediction
 
-    def __getattr__(self, name: str) -> Any:
-        offered = getattr(self._view, name)
-        if name == "crops":
-            return self._crops
-        if callable(offered):
-            return lambda *args, **kwargs: self._ask(partial(offered, *args, **kwargs))
-        return offered
+    def edges(self) -> NDArray[np.float32]:
+        edges: NDArray[np.float32] = self._ask(self._view.edges)
+        return edges
 
-    def _crops(self, boxes: Sequence[tuple[int, int, int, int]]) -> Iterator[_AskingView]:
-        crops = self._ask(partial(self._view.crops, boxes))  # type: ignore[attr-defined]
+    @property
+    def edges_are_thin(self) -> bool:  # type: ignore[override]
+        return self._view.edges_are_thin
+
+    def crops(self, boxes: Sequence[tuple[int, int, int, int]]) -> Iterator[View] | None:
+        crops = self._ask(partial(self._view.crops, boxes))
+        return None if crops is None else self._asking(crops)
+
+    def _asking(self, crops: Iterator[View]) -> Iterator[View]:
         while (crop := self._ask(partial(next, crops, None))) is not None:
             yield _AskingView(crop, self._ask)

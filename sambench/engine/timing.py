@@ -10,14 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sambench.core.mask import Mask
-from sambench.core.model import DecodesTogether, Prediction, Prompts, View
+from sambench.core.model import Model, Prediction, Prompts, View
 from sambench.models.common.coded_masks import CodedMasks, CodedPrediction, MaskFilter
 from sambench.models.common.logit_windows import LogitWindow, SoftPrediction
 
 Item = TypeVar("Item")
 
 
-class TimedView:
+class TimedView(View):
     """A view that adds up how long the model takes: decoding prompts, and making full-size masks. With those of its
     crops; encoding them counts as decoding."""
 
@@ -26,11 +26,13 @@ class TimedView:
         self.whole = whole or self
         self.decode_seconds = 0.0
         self.postprocess_seconds = 0.0
-        if hasattr(view, "crops"):
-            self.crops = self._crops
+        self.edges_are_thin = view.edges_are_thin
 
-    def _crops(self, boxes: Sequence[tuple[int, int, int, int]]) -> Iterator[TimedView]:
-        crops = self.view.crops(boxes)  # type: ignore[attr-defined]
+    def crops(self, boxes: Sequence[tuple[int, int, int, int]]) -> Iterator[TimedView] | None:
+        crops = self.view.crops(boxes)
+        return None if crops is None else self._timed(crops)
+
+    def _timed(self, crops: Iterator[View]) -> Iterator[TimedView]:
         for crop, seconds in _clocked(crops):
             self.whole.decode_seconds += seconds
             yield TimedView(crop, self.whole)
@@ -50,13 +52,9 @@ class TimedView:
 
     def edges(self) -> NDArray[np.float32]:
         began = time.perf_counter()
-        edges: NDArray[np.float32] = self.view.edges()  # type: ignore[attr-defined]
+        edges = self.view.edges()
         self.decode_seconds += time.perf_counter() - began
         return edges
-
-    @property
-    def edges_are_thin(self) -> bool:
-        return getattr(self.view, "edges_are_thin", False)
 
 
 class _TimedPrediction:
@@ -112,7 +110,7 @@ def _clocked(items: Iterator[Item]) -> Iterator[tuple[Item, float]]:
 class TimedDecoding:
     """A model that decodes the prompts of several images together, and how long that took in all."""
 
-    def __init__(self, model: DecodesTogether) -> None:
+    def __init__(self, model: Model) -> None:
         self.model, self.prompt_batch, self.seconds = model, model.prompt_batch, 0.0
 
     def predict_together(

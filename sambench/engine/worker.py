@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sambench.core.dataset import Sample
-from sambench.core.model import DecodesTogether, Model, PreparesImages, View
+from sambench.core.model import Model, View
 from sambench.core.task import Context, DeferredResult, SampleResult, Task
 from sambench.engine import joint_decoding
 from sambench.engine.deferred import DeferredMetrics
@@ -211,7 +211,7 @@ class Worker:
                         "DataError",
                     )
                 slot.key, slot.kept = self.encodings.find(sample.image, place)
-                if slot.kept is None and isinstance(self.model, PreparesImages):
+                if slot.kept is None:
                     slot.prepared = self.model.prepare(sample.image)
             return slot
         except Exception as error:
@@ -238,7 +238,7 @@ class Worker:
         if any(slot.key for _, slot in active):
             done.notes["encodings_found"] = sum(slot.kept is not None for _, slot in active)
             done.notes["encodings_made"] = sum(slot.kept is None for _, slot in active)
-        halved = getattr(self.model, "halved", 0)
+        halved = self.model.halved
         try:
             with self._trace.span("encode", batch) as span:
                 views = self._encode(active, len(batch.ids))
@@ -250,7 +250,7 @@ class Worker:
         done.share("encode", span.seconds, batch.tasks)
         for task in batch.tasks:
             self._measure(task, batch, [(p, s, v) for (p, s), v in zip(active, views, strict=True)], done)
-        if times := getattr(self.model, "halved", 0) - halved:
+        if times := self.model.halved - halved:
             done.notes["batches_halved"] = times
         return done
 
@@ -275,7 +275,6 @@ class Worker:
         self, task: int, batch: Batch, seen: Sequence[tuple[int, _Slot, View]], result: Result
     ) -> None:
         """The same with the prompts of all images decoded together."""
-        assert isinstance(self.model, DecodesTogether)
         timed = TimedDecoding(self.model)
         measure = self.tasks[task].measure
 
@@ -297,7 +296,7 @@ class Worker:
             self.job.together
             and self.tasks[task].decode_jointly
             and len(batch.ids) > 1
-            and isinstance(self.model, DecodesTogether)
+            and self.model.decodes_jointly
             and self.model.prompt_batch > 1
         )
 
@@ -325,17 +324,13 @@ class Worker:
         return [views[place] for place, _ in missing]
 
     def _forward(self, slots: Sequence[_Slot | None]) -> Sequence[View]:
-        if isinstance(self.model, PreparesImages):
-            return self.model.encode_prepared(
-                [self.model.prepare(BLACK) if slot is None else slot.prepared for slot in slots]
-            )
-        return self.model.encode([BLACK if slot is None else slot.sample.image for slot in slots])
+        return self.model.encode_prepared(
+            [self.model.prepare(BLACK) if slot is None else slot.prepared for slot in slots]
+        )
 
     def view(self, sample: Sample, place: int) -> View:
         """A sample as the model sees it in a run that has it at this place of its index; nothing is kept."""
-        slot = _Slot(sample)
-        if isinstance(self.model, PreparesImages):
-            slot.prepared = self.model.prepare(sample.image)
+        slot = _Slot(sample, prepared=self.model.prepare(sample.image))
         slots = self.job.encode_batch
         (view,) = self._encoded([(place % slots, slot)], slots)
         return self.encodings.keep("", sample.image, view)

@@ -63,9 +63,8 @@ class WeightsInfo:
 class Adapter(Protocol):
     """A module that makes models of a family. Beside these functions it has the options classes that the cards name.
 
-    One that can tell its own checkpoints also has ``recognise(source: checkpoints.Source) -> str | None``: the name of
-    the model whose weights the source holds, or None if they are of another family. A family whose files are told apart
-    so can be named by file: ``--model FILE``; its options have a field ``weights``.
+    A family that can tell its own checkpoints has :meth:`recognise`, and so can be named by file: ``--model FILE``; its
+    options have a field ``weights``.
     """
 
     @staticmethod
@@ -75,6 +74,10 @@ class Adapter(Protocol):
         Raises UsageError: they cannot be found or read, are of another architecture (both are named), an optional
         package is missing (the extra is named).
         """
+
+    @staticmethod
+    def recognise(source: Any) -> str | None:
+        """The name of the model whose weights a ``checkpoints.Source`` holds, None if they are of another family. May be absent."""
 
     @staticmethod
     def load(name: str, options: Any, device: str, encode_batch: int) -> Model:

@@ -20,7 +20,7 @@ from sambench.core.model import Model
 from sambench.errors import UsageError
 from sambench.models import families
 from sambench.models.cards import GPU_IMAGES, Adapter, ModelCard, WeightsInfo
-from sambench.models.common.wrapper import PredictorModel
+from sambench.models.common.wrapper import AdaptedModel, PredictorModel
 from sambench.plugins import options
 from sambench.plugins.registry import load_object, source_digest
 
@@ -74,7 +74,13 @@ def names() -> list[str]:
 
 def adapter(module: str) -> Adapter:
     """The module that a card names."""
-    return cast("Adapter", importlib.import_module(module))
+    made = importlib.import_module(module)
+    made.__dict__.setdefault("recognise", _recognises_nothing)
+    return cast("Adapter", made)
+
+
+def _recognises_nothing(source: Any) -> None:
+    """Of a family that no file is told to be of."""
 
 
 def options_class(name: str) -> type:
@@ -143,13 +149,12 @@ def _recognised(reference: str) -> ModelCard:
     found = checkpoints.find(reference)
     source = checkpoints.OpenSource(found.path, found.files, found.hub)
     for module in dict.fromkeys(card.adapter for card in ZOO.values()):
-        recognise = getattr(adapter(module), "recognise", None)
-        name = None if recognise is None else recognise(source)
+        name = adapter(module).recognise(source)
         if name is not None:
             return ZOO.get(name) or next(card for card in ZOO.values() if card.adapter == module)
     held = source.config() or checkpoints.contents(source)
     what = held.get("model_type") or checkpoints.some(map(str, held)) or "no tensors"
-    able = sorted({card.family for card in ZOO.values() if hasattr(adapter(card.adapter), "recognise")})
+    able = sorted({card.family for card in ZOO.values() if adapter(card.adapter).recognise is not _recognises_nothing})
     raise UsageError(f"{reference} is of no known family ({', '.join(able)}): it holds {what}")
 
 
@@ -167,19 +172,13 @@ def _user_model(reference: str, name: str, weights_digest: str, device: str) -> 
         made = cls(device=device) if takes_device else cls()
     except Exception as error:
         raise UsageError(f"model {reference} cannot be made: {type(error).__name__}: {error}") from error
+    if isinstance(made, Model):
+        made.name, made.weights_digest = getattr(made, "name", name), getattr(made, "weights_digest", weights_digest)
+        return made
     if hasattr(made, "encode"):
-        for attribute, default in (
-            ("name", name),
-            ("weights_digest", weights_digest),
-            ("trained_on", None),
-            ("encode_batch", 1),
-            ("batch_invariant", False),
-        ):
-            if not hasattr(made, attribute):
-                setattr(made, attribute, default)
         if not hasattr(made, "capabilities"):
             raise UsageError(f"model {reference} has encode() but no 'capabilities'")
-        return cast("Model", made)
+        return AdaptedModel(made, name, weights_digest)
     if hasattr(made, "set_image") and hasattr(made, "predict"):
         return PredictorModel(made, name, weights_digest)
     raise UsageError(f"model {reference} has neither encode() nor set_image() and predict(): see the README's example")

@@ -15,7 +15,7 @@ from sambench.errors import DataError
 from sambench.models import zoo
 from sambench.plugins.options import NoOptions
 from sambench.runs.directory import Failure
-from sambench.types import Image, Mask, Prompts
+from sambench.types import Image, Mask, Model, Prompts, View
 
 INDEX = [f"im{i:02d}" for i in range(7)]
 
@@ -47,7 +47,7 @@ def test_batches_of_several_tasks_hold_what_any_has_to_do() -> None:
     assert [batch.tasks for batch in cut] == [[0], [2], [0, 2]]
 
 
-class Spy:
+class Spy(Model):
     """A model that notes the shapes of each batch it encodes."""
 
     name, weights_digest, trained_on = "spy", "0", None
@@ -63,7 +63,7 @@ class Spy:
         return [_SpyView(i.shape[:2]) for i in images]
 
 
-class _SpyView:
+class _SpyView(View):
     def __init__(self, size: tuple[int, int]) -> None:
         self.size = size
 
@@ -158,7 +158,7 @@ def test_failures_are_one_line() -> None:
     except ValueError as error:
         surprise = failure_of("a", error)
     assert surprise.error == "ValueError: two lines"
-    assert "test_engine.py:" in surprise.where
+    assert "test_execute.py:" in surprise.where
 
 
 def test_workers_that_die_over_an_image_fail_it_in_one_line(toy_data: Path, tmp_path: Path, sambench_cli: Any) -> None:

@@ -172,9 +172,9 @@ class Counting:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.model, name)
 
-    def encode(self, images: Any) -> Any:
-        self.encoded += len(images)
-        return self.model.encode(images)
+    def encode_prepared(self, prepared: Any) -> Any:
+        self.encoded += len(prepared)
+        return self.model.encode_prepared(prepared)
 
 
 CHEAPER = {

@@ -25,7 +25,7 @@ from sambench.models.sam import efficient_sam, mobile_sam, sam
 from sambench.models.sam.efficient_sam_network import EfficientSam
 from sambench.models.sam.sam import SamOptions
 from sambench.models.sam.tiny_vit import TinyViT, fold
-from sambench.types import KeepsEncodings, PreparesImages, Prompts
+from sambench.types import Model, Prompts
 
 __all__ = ["one_thread", "sam2_folder", "sam3_folder", "sam_hq_checkpoint"]
 
@@ -124,7 +124,7 @@ def _same(ones: Sequence[NDArray[Any]], others: Sequence[NDArray[Any]]) -> bool:
 
 
 def test_what_is_prepared_on_threads_is_encoded_as_the_image_itself(model: Any) -> None:
-    assert isinstance(model, PreparesImages)
+    assert type(model).prepare is not Model.prepare
     with ThreadPoolExecutor(2) as pool:
         views = model.encode_prepared(list(pool.map(model.prepare, IMAGES)))
     assert all(_same(_answers(a), _answers(b)) for a, b in zip(views, model.encode(IMAGES), strict=True))
@@ -132,7 +132,7 @@ def test_what_is_prepared_on_threads_is_encoded_as_the_image_itself(model: Any) 
 
 def test_a_view_made_of_a_kept_encoding_answers_as_the_first_one_did(model: Any) -> None:
     """Of a batch of one and of two, whose tensors can have their axes in another order."""
-    assert isinstance(model, KeepsEncodings)
+    assert model.encoding_key
     assert "torch=" in model.encoding_key
     for batch in (IMAGES[1:], IMAGES):
         view = model.encode(batch)[-1]
@@ -159,15 +159,15 @@ def test_what_a_text_model_does_not_keep() -> None:
     from sambench.models.text.text_model import TextModel
 
     promptable = zoo.locate("region_tree", {}).load("cpu", 1)
-    assert not isinstance(promptable, KeepsEncodings)
+    assert not promptable.encoding_key
 
     class Reading(TextModel):
         def view(self, image: Any, seen: Any) -> Any:
             return seen
 
     model = Reading(sam.WeightsInfo("reading", "", "0", None), promptable, several=True)
-    assert not isinstance(model, KeepsEncodings)
-    assert isinstance(model, PreparesImages)
+    assert not model.encoding_key
+    assert type(model).prepare is not Model.prepare
     assert model.halved == 0
     assert len(model.encode_prepared([model.prepare(image) for image in IMAGES])) == 2
 

@@ -21,7 +21,7 @@ from sambench.models.common.mask_coder import MASKS, MaskCoder
 from sambench.models.common.mask_generator import PRESETS, GeneratorOptions, MaskGenerator, Proposals, crop_boxes
 from sambench.models.common.wrapper import PredictorModel
 from sambench.models.region_tree.region_tree import RegionTree
-from sambench.types import Mask, Prompts
+from sambench.types import Mask, Prompts, View
 
 POINTS = frozenset({"points", "multimask"})
 SIZE = (60, 80)
@@ -367,7 +367,7 @@ def test_nothing_survives() -> None:
 
 
 def test_a_view_without_crops_cannot_be_asked_for_them() -> None:
-    class Plain:
+    class Plain(View):
         def predict(self, prompts: Prompts, *, multimask: bool) -> Answer:
             return Fixed([rectangle(1, 1, 5, 5)], [0.5]).predict(prompts, multimask=multimask)
 

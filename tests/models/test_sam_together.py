@@ -13,7 +13,7 @@ from helpers.sam_family import picture
 from helpers.threads import one_thread
 
 from sambench.models.sam.sam import SamModel, SamOptions, SamPrediction, SamView, load_checkpoint
-from sambench.types import DecodesTogether, Prompts
+from sambench.types import Prompts
 
 __all__ = ["one_thread"]
 
@@ -96,7 +96,7 @@ def test_batches_that_span_images_answer_as_each_view_does(load: Callable[[int],
 
 def test_one_at_a_time_is_equal_to_the_bit(load: Callable[[int], SamModel]) -> None:
     views, asked = _views(load(1)), _of_every_kind()
-    assert isinstance(views[0].model, DecodesTogether)
+    assert views[0].model.decodes_jointly
     for ours, expected in zip(_together(views, asked), _each_alone(views, asked), strict=True):
         assert torch.equal(ours.low, expected.low)
         assert ours.scores.tobytes() == expected.scores.tobytes()

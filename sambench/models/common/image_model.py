@@ -6,7 +6,7 @@ Importing this module imports torch.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sambench.core.mask import Image
-from sambench.core.model import View
+from sambench.core.model import Model, View
 from sambench.models.cards import GPU_IMAGES, WeightsInfo
 from sambench.models.common.exact import exact_convolutions
 from sambench.models.common.memory import in_halves
@@ -75,15 +75,11 @@ class Prepared(Generic[FrameT]):
     pixels: Tensor
 
 
-class ImageModel(ABC, Generic[FrameT, ViewT]):
-    """A model that encodes images, satisfying :class:`sambench.core.model.Model`,
-    :class:`sambench.core.model.PreparesImages` and :class:`sambench.core.model.KeepsEncodings`.
+class ImageModel(Model, Generic[FrameT, ViewT]):
+    """A model that encodes images, and whose encodings can be kept.
 
-    ``found``: whose weights these are. ``variant``: what else an encoding depends on, as ``dtype=float32``. ``halved``:
-    how often memory ran out, and fewer images were encoded at once.
+    ``found``: whose weights these are. ``variant``: what else an encoding depends on, as ``dtype=float32``.
     """
-
-    batch_invariant = False
 
     adapter: ClassVar[str]
     """What makes the encodings, and the version of preprocessing and arithmetic of its encoder, as ``sam 1``: it rises
@@ -101,7 +97,6 @@ class ImageModel(ABC, Generic[FrameT, ViewT]):
         gpu = self.device.type != "cpu"
         self.encode_batch = encode_batch or (GPU_IMAGES if gpu else CPU_IMAGES)
         self.prompt_batch = options.prompt_batch or (GPU_PROMPTS if gpu else CPU_PROMPTS)
-        self.halved = 0
         libraries = (f"{library}={version(library)}" for library in self.libraries)
         self.encoding_key = " ".join((self.adapter, *variant, *libraries))
 
@@ -122,7 +117,7 @@ class ImageModel(ABC, Generic[FrameT, ViewT]):
         """What :meth:`view` was given."""
 
     def prepare(self, image: Image) -> Prepared[FrameT]:
-        """As :class:`sambench.core.model.PreparesImages` says, on any thread."""
+        """See :meth:`sambench.core.model.Model.prepare`."""
         frame = self.frame((image.shape[0], image.shape[1]))
         pixels = frame.pixels(image)
         return Prepared(image, frame, pixels.pin_memory() if self.device.type == "cuda" else pixels)
@@ -147,7 +142,7 @@ class ImageModel(ABC, Generic[FrameT, ViewT]):
             for i, one in enumerate(prepared)
         ]
 
-    def crops(self, image: Image, boxes: Sequence[tuple[int, int, int, int]]) -> Iterator[ViewT]:
+    def crops_of(self, image: Image, boxes: Sequence[tuple[int, int, int, int]]) -> Iterator[ViewT]:
         """The ``crops`` of a view of ``image``, see :class:`sambench.core.model.View`: as many encoded at once as
         images."""
         for start in range(0, len(boxes), self.encode_batch):
@@ -155,7 +150,7 @@ class ImageModel(ABC, Generic[FrameT, ViewT]):
             yield from self.encode([np.ascontiguousarray(image[y0:y1, x0:x1]) for x0, y0, x1, y1 in part])
 
     def encoding(self, view: ViewT) -> dict[str, NDArray[np.float32]]:
-        """As :class:`sambench.core.model.KeepsEncodings` says. A name ends in the order of the axes in memory if it is
+        """See :meth:`sambench.core.model.Model.encoding`. A name ends in the order of the axes in memory if it is
         not the usual one, as ``fine 0231``: the same numbers in another order are added up in another order."""
         found = {}
         for name, feature in zip(self.parts, self.features_of(view), strict=True):
@@ -166,7 +161,7 @@ class ImageModel(ABC, Generic[FrameT, ViewT]):
         return found
 
     def view_of(self, image: Image, encoding: Mapping[str, NDArray[Any]]) -> ViewT:
-        """As :class:`sambench.core.model.KeepsEncodings` says. Raises ValueError if the encoding is of another kind."""
+        """See :meth:`sambench.core.model.Model.view_of`. Raises ValueError if the encoding is of another kind."""
         held = {}
         for key, values in encoding.items():
             name, _, order = key.partition(" ")

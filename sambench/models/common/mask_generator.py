@@ -297,9 +297,10 @@ def _looks(view: View, crops: Sequence[tuple[Box, int]]) -> Iterator[View]:
     """``view`` itself, then its crops."""
     yield view
     if len(crops) > 1:
-        if not hasattr(view, "crops"):
+        closer = view.crops([crop for crop, _ in crops[1:]])
+        if closer is None:
             raise UsageError("task.crop_n_layers: this model's views cannot look at crops; give 0")
-        yield from view.crops([crop for crop, _ in crops[1:]])
+        yield from closer
 
 
 def _least_area(share: float, size: tuple[int, int]) -> int:

@@ -90,7 +90,7 @@ def fitting_batch(model: Model, device: str, candidates: Sequence[int] = CANDIDA
     place = torch.device(device)
     if place.type != "cuda":
         return 1
-    halved = getattr(model, "halved", 0)
+    halved = model.halved
     try:
         # The first time libraries allocate what they keep.
         _, one, two = (_peak(model, n, place) for n in (1, 1, 2))
@@ -100,7 +100,7 @@ def fitting_batch(model: Model, device: str, candidates: Sequence[int] = CANDIDA
         return min(candidates)
     finally:
         free(place)
-    if getattr(model, "halved", 0) != halved:  # two were encoded one after the other
+    if model.halved != halved:  # two were encoded one after the other
         return min(candidates)
     free_bytes, _ = torch.cuda.mem_get_info(place)
     each, room = max(0, two - one), SHARE * free_bytes

@@ -13,14 +13,14 @@ highest score stands for how sure the model is that there is such a thing.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sambench.core.mask import Image, Mask
-from sambench.core.model import Prompts
+from sambench.core.model import Model, Prediction, Prompts, View
 from sambench.errors import SambenchError
 
 _CAPABILITY_OF = {
@@ -36,14 +36,70 @@ class ModelAnswerError(SambenchError):
     """A model's answer does not have the form that its interface promises."""
 
 
-class PredictorModel:
+class AdaptedModel(Model):
+    """A user's model that has ``encode`` and ``capabilities`` and derives from nothing, with all defaults."""
+
+    def __init__(self, made: Any, name: str, weights_digest: str) -> None:
+        self.made, self.name, self.weights_digest = made, name, weights_digest
+        for key in Model.__annotations__:
+            if hasattr(made, key):
+                setattr(self, key, getattr(made, key))
+        for key in ("prepare", "view_of"):
+            if hasattr(made, key):
+                setattr(self, key, getattr(made, key))
+
+    def encode(self, images: Sequence[Image]) -> list[View]:
+        return [_adapted(view) for view in self.made.encode(images)]
+
+    def encode_prepared(self, prepared: Sequence[Any]) -> list[View]:
+        encode = self.made.encode_prepared if hasattr(self.made, "encode_prepared") else self.made.encode
+        return [_adapted(view) for view in encode(prepared)]
+
+    def encoding(self, view: Any) -> Mapping[str, NDArray[Any]]:
+        encoding: Mapping[str, NDArray[Any]] = self.made.encoding(_own(view))
+        return encoding
+
+    def predict_together(
+        self, views: Sequence[Any], prompts: Sequence[Prompts], *, multimask: bool
+    ) -> Sequence[Prediction]:
+        answers: Sequence[Prediction] = self.made.predict_together(
+            [_own(view) for view in views], prompts, multimask=multimask
+        )
+        return answers
+
+
+class _AdaptedView(View):
+    def __init__(self, view: Any) -> None:
+        self.view = view
+        self.edges_are_thin = getattr(view, "edges_are_thin", False)
+
+    def predict(self, prompts: Prompts, *, multimask: bool) -> Prediction:
+        prediction: Prediction = self.view.predict(prompts, multimask=multimask)
+        return prediction
+
+    def edges(self) -> NDArray[np.float32]:
+        edges: NDArray[np.float32] = self.view.edges() if hasattr(self.view, "edges") else super().edges()
+        return edges
+
+    def crops(self, boxes: Sequence[tuple[int, int, int, int]]) -> Iterator[View] | None:
+        return map(_adapted, self.view.crops(boxes)) if hasattr(self.view, "crops") else None
+
+
+def _adapted(view: Any) -> View:
+    return view if isinstance(view, View) else _AdaptedView(view)
+
+
+def _own(view: Any) -> Any:
+    return view.view if isinstance(view, _AdaptedView) else view
+
+
+class PredictorModel(Model):
     """Makes a :class:`sambench.core.model.Model` of a predictor object.
 
     ``capabilities`` follow from the parameters of ``predict`` unless the object says ``capabilities`` itself;
     ``trained_on`` is taken from it too, if it is there. Prompting another view than before sets its image again.
     """
 
-    encode_batch = 1
     batch_invariant = True
 
     def __init__(self, predictor: Any, name: str, weights_digest: str) -> None:
@@ -65,12 +121,11 @@ class PredictorModel:
         return [_PredictorView(self, image) for image in images]
 
 
-class _PredictorView:
+class _PredictorView(View):
     def __init__(self, model: PredictorModel, image: Image) -> None:
         self.model, self.image = model, image
 
     def crops(self, boxes: Sequence[tuple[int, int, int, int]]) -> Iterator[_PredictorView]:
-        """As :class:`sambench.core.model.View` says."""
         return (_PredictorView(self.model, np.ascontiguousarray(self.image[y0:y1, x0:x1])) for x0, y0, x1, y1 in boxes)
 
     def predict(self, prompts: Prompts, *, multimask: bool) -> _PredictorPrediction | _PhrasePrediction:

@@ -21,7 +21,7 @@ from skimage.filters import gaussian, sobel
 from skimage.segmentation import felzenszwalb, find_boundaries
 
 from sambench.core.mask import Image
-from sambench.core.model import Prediction, Prompts
+from sambench.core.model import Model, Prediction, Prompts, View
 from sambench.models.cards import WeightsInfo
 from sambench.models.edges import kernels
 
@@ -80,11 +80,10 @@ def load(name: str, options: Any, device: str, encode_batch: int) -> EdgeDetecto
     return _DETECTORS[name](options, encode_batch)
 
 
-class EdgeDetector:
+class EdgeDetector(Model):
     """A :class:`sambench.core.model.Model` that answers edges and no prompts. ``thin``: its maps are thinned
     already."""
 
-    name: ClassVar[str]
     thin: ClassVar[bool]
     capabilities = frozenset({"edges"})
     trained_on: frozenset[str] | None = frozenset()
@@ -103,7 +102,7 @@ class EdgeDetector:
         raise NotImplementedError
 
 
-class EdgeDetectorView:
+class EdgeDetectorView(View):
     """An edge detector looking at one image. ``edges_are_thin``: thinning the map again would only harm it."""
 
     def __init__(self, model: EdgeDetector, image: Image) -> None:

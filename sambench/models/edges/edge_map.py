@@ -176,13 +176,13 @@ def to_8bit(strength: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def _own_map(view: View, size: tuple[int, int]) -> EdgeMap:
-    own = np.asarray(view.edges())  # type: ignore[attr-defined]
+    own = np.asarray(view.edges())
     if own.shape != size:
         raise ModelAnswerError(f"edges() answered a map {own.shape} for an image of {size}")
     # Written so that a value that is not a number is caught too.
     if not ((own >= 0) & (own <= 1)).all():
         raise ModelAnswerError("edges() answered values outside [0, 1]")
-    return EdgeMap(own.astype(np.float32), thin=getattr(view, "edges_are_thin", False))
+    return EdgeMap(own.astype(np.float32), thin=view.edges_are_thin)
 
 
 def _a_few_at_a_time(prediction: Prediction, which: Sequence[tuple[int, int]]) -> Iterator[Mask]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sambench.core.mask import Image, Mask
-from sambench.core.model import Prompts
+from sambench.core.model import Model, Prompts, View
 from sambench.errors import UsageError
 from sambench.models.cards import WeightsInfo
 from sambench.models.common import checkpoints
@@ -69,7 +69,7 @@ def load(name: str, options: Options, device: str, encode_batch: int = 0) -> Fas
     return FastSamModel(_Ultralytics(name, source, options, device), _found(name, source))
 
 
-class FastSamModel:
+class FastSamModel(Model):
     """A FastSAM, satisfying :class:`sambench.core.model.Model`. ``everything``: what finds the masks."""
 
     capabilities = frozenset({"points", "boxes"})
@@ -85,7 +85,7 @@ class FastSamModel:
         return [FastSamView(image.shape[:2], *self.everything(image)) for image in images]
 
 
-class FastSamView:
+class FastSamView(View):
     """An image of ``size`` ``(H, W)``, with its ``(n, H, W)`` masks and ``(n,)`` confidences."""
 
     def __init__(self, size: tuple[int, int], masks: NDArray[np.uint8], confidences: NDArray[np.float32]) -> None:

@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from sambench.core.mask import Image, Mask
-from sambench.core.model import Prompts
+from sambench.core.model import Model, Prompts, View
 from sambench.models.common.exact import exact_convolutions
 from sambench.models.interactive.click_maps import GridClick, discs, flipped
 from sambench.models.interactive.zoom_in import Crop, ZoomIn, box_of, clicks_in
@@ -88,7 +88,7 @@ class LowLogits:
         return self.place, resize(probabilities, self.place.size)[0, 0]
 
 
-class ClickModel:
+class ClickModel(Model):
     """A click network as a :class:`sambench.core.model.Model`. One mask for a prompt, with or without ``multimask``.
 
     ``network``: on ``device`` and in inference mode.
@@ -117,7 +117,7 @@ class ClickModel:
         return [ClickView(self, image) for image in images]
 
 
-class ClickView:
+class ClickView(View):
     """A click model looking at one image. ``pixels``: ``(1, 3, H, W)`` uint8 on the device."""
 
     def __init__(self, model: ClickModel, image: Image) -> None:

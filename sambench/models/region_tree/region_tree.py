@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sambench.core.mask import Image, Mask
-from sambench.core.model import Prompts
+from sambench.core.model import Model, Prompts, View
 from sambench.errors import UsageError
 from sambench.models.cards import WeightsInfo
 from sambench.models.region_tree import region_hierarchy, region_kernels
@@ -66,7 +66,7 @@ def load(name: str, options: RegionTreeOptions, device: str, encode_batch: int) 
     return RegionTree(options, encode_batch)
 
 
-class RegionTree:
+class RegionTree(Model):
     """A :class:`sambench.core.model.Model` without weights. ``trained_on`` is empty: it has seen nothing."""
 
     name = "region_tree"
@@ -84,7 +84,7 @@ class RegionTree:
         return [RegionTreeView(image, self.options.max_pixels) for image in images]
 
 
-class RegionTreeView:
+class RegionTreeView(View):
     """One image as a hierarchy of regions. ``size``: ``(H, W)`` of the image."""
 
     def __init__(self, image: Image, max_pixels: int) -> None:
@@ -103,7 +103,6 @@ class RegionTreeView:
         self._covered = np.concatenate(([0], np.cumsum(leaf_area))).astype(np.int64)
 
     def crops(self, boxes: Sequence[tuple[int, int, int, int]]) -> Iterator[RegionTreeView]:
-        """As :class:`sambench.core.model.View` says."""
         return (RegionTreeView(self.pixels[y0:y1, x0:x1], self.max_pixels) for x0, y0, x1, y1 in boxes)
 
     def predict(self, prompts: Prompts, *, multimask: bool) -> RegionTreePrediction:

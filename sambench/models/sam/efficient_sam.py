@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sambench.core.mask import Image, Mask
-from sambench.core.model import Prompts
+from sambench.core.model import Prompts, View
 from sambench.errors import UsageError
 from sambench.models.cards import WeightsInfo
 from sambench.models.common import checkpoints
@@ -113,15 +113,14 @@ class StretchedFrame:
         return (x - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
 
 
-class EfficientSamView:
+class EfficientSamView(View):
     """An EfficientSAM that has encoded one image. ``embedding``: ``((S/16)², 256)`` float32 on the device."""
 
     def __init__(self, model: EfficientSamModel, image: Image, frame: StretchedFrame, embedding: Tensor) -> None:
         self.model, self.image, self.frame, self.embedding = model, image, frame, embedding
 
     def crops(self, boxes: Sequence[tuple[int, int, int, int]]) -> Iterator[EfficientSamView]:
-        """As :class:`sambench.core.model.View` says."""
-        return self.model.crops(self.image, boxes)
+        return self.model.crops_of(self.image, boxes)
 
     @torch.inference_mode()
     def predict(self, prompts: Prompts, *, multimask: bool) -> EfficientSamPrediction:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sambench.core.mask import Image, Mask
-from sambench.core.model import Prompts
+from sambench.core.model import Prompts, View
 from sambench.errors import UsageError
 from sambench.models.cards import WeightsInfo
 from sambench.models.common import checkpoints
@@ -117,6 +117,7 @@ class SamModel(ImageModel[Frame, "SamView"]):
     capabilities = frozenset({"points", "boxes", "masks", "multimask"})
     adapter = "sam 1"
     parts = ("embedding",)
+    decodes_jointly = True
 
     def __init__(
         self,
@@ -190,7 +191,7 @@ class SamModel(ImageModel[Frame, "SamView"]):
         return [SamPrediction(view.frame, *answer) for view, *answer in answers]
 
 
-class SamView:
+class SamView(View):
     """A SAM that has encoded one image. ``embedding``: ``((S/16)², 256)`` float32 on the device."""
 
     def __init__(self, model: SamModel, pixels: Image, frame: Frame, embedding: Tensor) -> None:
@@ -198,8 +199,7 @@ class SamView:
         self.image = ImageKeys(embedding, model.decoder)
 
     def crops(self, boxes: Sequence[tuple[int, int, int, int]]) -> Iterator[SamView]:
-        """As :class:`sambench.core.model.View` says."""
-        return self.model.crops(self.pixels, boxes)
+        return self.model.crops_of(self.pixels, boxes)
 
     def predict(self, prompts: Prompts, *, multimask: bool) -> SamPrediction:
         """``multimask``: tokens 1 to 3, else token 0 (protocol §1.2). Keeps 256 KB of logits per mask on the device.

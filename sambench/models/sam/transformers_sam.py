@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from sambench.core.mask import Image
-from sambench.core.model import Prediction, Prompts
+from sambench.core.model import Prediction, Prompts, View
 from sambench.models.cards import WeightsInfo
 from sambench.models.common.exact import exact_convolutions
 from sambench.models.common.image_model import EncoderOptions, ImageModel
@@ -79,15 +79,14 @@ class PromptedModel(ImageModel[Frame, "PromptedView"]):
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not torch.float32)
 
 
-class PromptedView:
+class PromptedView(View):
     """A model that has encoded one image. ``features``: each ``(1, ...)`` float32 on the device."""
 
     def __init__(self, model: PromptedModel, image: Image, frame: Frame, features: Sequence[Tensor]) -> None:
         self.model, self.image, self.frame, self.features = model, image, frame, features
 
     def crops(self, boxes: Sequence[tuple[int, int, int, int]]) -> Iterator[PromptedView]:
-        """As :class:`sambench.core.model.View` says."""
-        return self.model.crops(self.image, boxes)
+        return self.model.crops_of(self.image, boxes)
 
     @torch.inference_mode()
     def predict(self, prompts: Prompts, *, multimask: bool) -> Prediction:

@@ -6,8 +6,8 @@ None of them is the model of Segment Anything §7.5, which was never released (p
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sambench.core.mask import Image, Mask
-from sambench.core.model import KeepsEncodings, Model, Prediction, PreparesImages, Prompts, View
+from sambench.core.model import Model, Prediction, Prompts, View
 from sambench.metrics.iou import counts
 from sambench.models.cards import WeightsInfo
 
@@ -80,7 +80,7 @@ class Prepared:
     seen: Any
 
 
-class TextModel(ABC):
+class TextModel(Model):
     """A model that takes phrases besides what ``promptable`` takes, satisfying :class:`sambench.core.model.Model` and
     :class:`sambench.core.model.PreparesImages`; and :class:`sambench.core.model.KeepsEncodings` where ``promptable``
     does, whose encodings these are: what phrases need is computed when the first phrase comes.
@@ -88,37 +88,29 @@ class TextModel(ABC):
     ``found``: whose weights these are. ``several``: a phrase can have more than one instance.
     """
 
-    encoding_key: str
-    encoding: Callable[[TextView], Mapping[str, NDArray[Any]]]
-    view_of: Callable[[Image, Mapping[str, NDArray[Any]]], TextView]
-
-    batch_invariant = False
-
     def __init__(self, found: WeightsInfo, promptable: Model, *, several: bool) -> None:
         self.name, self.weights_digest, self.trained_on = found.name, found.weights_digest, found.trained_on
         self.promptable, self.several = promptable, several
         self.encode_batch = promptable.encode_batch
         self.capabilities = promptable.capabilities & {"points", "boxes", "masks", "multimask"} | {"text"}
-        if isinstance(promptable, KeepsEncodings):
-            keeper: KeepsEncodings = promptable
-            self.encoding_key = keeper.encoding_key
-            self.encoding = lambda view: keeper.encoding(view.seen)
-            self.view_of = lambda image, encoding: self.view(image, keeper.view_of(image, encoding))
+        self.encoding_key = promptable.encoding_key
+
+    def encoding(self, view: TextView) -> Mapping[str, NDArray[Any]]:
+        return self.promptable.encoding(view.seen)
+
+    def view_of(self, image: Image, encoding: Mapping[str, NDArray[Any]]) -> TextView:
+        return self.view(image, self.promptable.view_of(image, encoding))
 
     @property
-    def halved(self) -> int:
-        """How often the promptable model had to go on with fewer images or prompts at once."""
-        return getattr(self.promptable, "halved", 0)
+    def halved(self) -> int:  # type: ignore[override]
+        """Of the promptable model."""
+        return self.promptable.halved
 
     def prepare(self, image: Image) -> Prepared:
-        """As :class:`sambench.core.model.PreparesImages` says."""
-        model = self.promptable
-        return Prepared(image, model.prepare(image) if isinstance(model, PreparesImages) else image)
+        return Prepared(image, self.promptable.prepare(image))
 
     def encode_prepared(self, prepared: Sequence[Prepared]) -> list[TextView]:
-        """As :class:`sambench.core.model.PreparesImages` says."""
-        model, given = self.promptable, [one.seen for one in prepared]
-        views = model.encode_prepared(given) if isinstance(model, PreparesImages) else model.encode(given)
+        views = self.promptable.encode_prepared([one.seen for one in prepared])
         return [self.view(one.image, seen) for one, seen in zip(prepared, views, strict=True)]
 
     def encode(self, images: Sequence[Image]) -> list[TextView]:
@@ -130,19 +122,16 @@ class TextModel(ABC):
         """The view of one image, which the promptable model has ``seen``."""
 
 
-class TextView(ABC):
+class TextView(View):
     """An image with phrases. ``seen``: the promptable model's view, which answers prompts without a phrase."""
 
     def __init__(self, model: TextModel, image: Image, seen: View) -> None:
         self.model, self.image, self.seen = model, image, seen
         self.size, self.several = (image.shape[0], image.shape[1]), model.several
 
-    @property
-    def crops(self) -> Callable[[Sequence[tuple[int, int, int, int]]], Iterator[View]]:
-        """The promptable model's, see :class:`sambench.core.model.View`; AttributeError if it has none."""
-        found: Any = getattr(self.seen, "crops")  # noqa: B009
-        crops: Callable[[Sequence[tuple[int, int, int, int]]], Iterator[View]] = found
-        return crops
+    def crops(self, boxes: Sequence[tuple[int, int, int, int]]) -> Iterator[View] | None:
+        """The promptable model's."""
+        return self.seen.crops(boxes)
 
     @abstractmethod
     def name(self, phrases: Sequence[str]) -> list[Named]:
