@@ -13,7 +13,7 @@ from itertools import groupby
 from sambench import text
 from sambench.errors import UsageError
 from sambench.reporting import formatting
-from sambench.reporting.tables import LEGEND, Leaderboard, Row, marks
+from sambench.reporting.leaderboard import LEGEND, Leaderboard, Row, marks
 from sambench.runs.summaries import RunSummary
 
 IOU_BY_CLICKS = "iou_by_clicks"
@@ -23,7 +23,7 @@ IOU_BY_CLICKS = "iou_by_clicks"
 @dataclass(frozen=True)
 class Delta:
     """A model beside the baseline on one dataset. ``oracle``: the model's oracle metric, None where there is none.
-    ``marks``: what must be known of either run, see :data:`sambench.reporting.tables.LEGEND`."""
+    ``marks``: what must be known of either run, see :data:`sambench.reporting.leaderboard.LEGEND`."""
 
     dataset: str
     split: str

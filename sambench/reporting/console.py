@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from sambench import text
 from sambench.reporting import formatting
 from sambench.reporting.baseline import Against, by_baseline, compare, difference_table, not_compared
-from sambench.reporting.tables import Leaderboard, average, cell, in_unit, leaderboards, title
+from sambench.reporting.leaderboard import Leaderboard, average, cell, in_unit, leaderboards, title
 from sambench.runs.summaries import RunSummary
 
 METRICS_SHOWN = 9

@@ -13,7 +13,7 @@ from sambench.atomic_files import output_error, write_atomic
 from sambench.core.task import MetricValue
 from sambench.errors import UsageError
 from sambench.reporting.baseline import Against
-from sambench.reporting.tables import Leaderboard
+from sambench.reporting.leaderboard import Leaderboard
 from sambench.runs.summaries import Metrics, RunSummary
 
 JSON_SCHEMA = 1

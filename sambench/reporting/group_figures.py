@@ -9,7 +9,7 @@ from typing import Any
 from sambench.core.task import MetricValue
 from sambench.reporting.cuts import cuts
 from sambench.reporting.svg import colour, draw, label
-from sambench.reporting.tables import title
+from sambench.reporting.leaderboard import title
 from sambench.runs.summaries import RunSummary
 
 CUTS = ("size", "frequency")

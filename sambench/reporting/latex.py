@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sambench.reporting import formatting
-from sambench.reporting.tables import (
+from sambench.reporting.leaderboard import (
     INCOMPLETE,
     NOT_ZERO_SHOT,
     UNKNOWN,

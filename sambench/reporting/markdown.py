@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from sambench.reporting import formatting
-from sambench.reporting.tables import Leaderboard, average, cell, in_unit, title
+from sambench.reporting.leaderboard import Leaderboard, average, cell, in_unit, title
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], names: int = 1) -> str:

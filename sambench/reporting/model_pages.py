@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sambench.reporting import formatting, group_figures, markdown, model_figures, tradeoffs
 from sambench.reporting.baseline import Against, alike, by_parameters, click_curves, difference_table, not_compared
 from sambench.reporting.svg import label
-from sambench.reporting.tables import LEGEND, Leaderboard, in_unit, title
+from sambench.reporting.leaderboard import LEGEND, Leaderboard, in_unit, title
 from sambench.reporting.tradeoffs import CLAIM_MS, Tradeoff
 from sambench.runs.summaries import RunSummary
 

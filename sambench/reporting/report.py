@@ -21,7 +21,7 @@ from sambench.reporting.model_pages import (
 )
 from sambench.reporting.reference import Published, beside, paper_names
 from sambench.reporting.site import site
-from sambench.reporting.tables import LEGEND, in_unit, leaderboards, marks, title, unit_of
+from sambench.reporting.leaderboard import LEGEND, in_unit, leaderboards, marks, title, unit_of
 from sambench.runs.summaries import Metrics, RunSummary, load_summaries, unsummarised
 
 PUBLISHED_COLUMNS = ("task", "dataset", "published_dataset", "model", "variant", "metric", "value", "table", "source")

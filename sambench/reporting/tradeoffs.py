@@ -10,7 +10,7 @@ from typing import Any
 from sambench.reporting import formatting
 from sambench.reporting.baseline import alike
 from sambench.reporting.latencies import FIGURES, Latency, Quantiles, Setting, figures_as_dict
-from sambench.reporting.tables import Leaderboard, Row, average, cell, in_unit, title
+from sambench.reporting.leaderboard import Leaderboard, Row, average, cell, in_unit, title
 from sambench.runs.summaries import RunSummary
 
 JSON_SCHEMA = 1

@@ -23,7 +23,7 @@ from sambench.reporting.reference import Published, published
 from sambench.reporting.site import site_links, site_views, templates
 from sambench.reporting.site.site_charts import charts
 from sambench.reporting.site.site_gallery import gallery
-from sambench.reporting.tables import leaderboards
+from sambench.reporting.leaderboard import leaderboards
 from sambench.runs.summaries import load_summaries
 
 __all__ = ["hostile", "many"]

@@ -18,7 +18,7 @@ from sambench.reporting.site import site_links, site_views, templates
 from sambench.reporting.site.site_charts import charts
 from sambench.reporting.site.site_gallery import gallery
 from sambench.reporting.site.site_views import BoardView
-from sambench.reporting.tables import LEGEND, Leaderboard, Row, average, cell, marks, title, unit_of
+from sambench.reporting.leaderboard import LEGEND, Leaderboard, Row, average, cell, marks, title, unit_of
 from sambench.reporting.tradeoffs import Tradeoff
 from sambench.runs.summaries import RunSummary
 
