@@ -8,8 +8,8 @@ from typing import Any
 
 from sambench.core.task import MetricValue
 from sambench.reporting.cuts import cuts
-from sambench.reporting.svg import colour, draw, label
 from sambench.reporting.leaderboard import title
+from sambench.reporting.svg import colour, draw, label
 from sambench.runs.summaries import RunSummary
 
 CUTS = ("size", "frequency")

@@ -10,8 +10,8 @@ from typing import Any
 
 from sambench.reporting import formatting
 from sambench.reporting.baseline import Against, ClickCurve, Sized, families
-from sambench.reporting.svg import COLOURS, colour, draw, label, marker
 from sambench.reporting.leaderboard import title
+from sambench.reporting.svg import COLOURS, colour, draw, label, marker
 from sambench.reporting.tradeoffs import Tradeoff
 
 _BETTER, _WORSE = COLOURS[0], COLOURS[1]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from sambench.reporting import formatting, group_figures, markdown, model_figures, tradeoffs
+from sambench.reporting import formatting, group_figures, model_figures, tradeoffs
 from sambench.reporting.baseline import Against, alike, by_parameters, click_curves, difference_table, not_compared
+from sambench.reporting.leaderboard import LEGEND, Leaderboard, title
 from sambench.reporting.svg import label
-from sambench.reporting.leaderboard import LEGEND, Leaderboard, in_unit, title
 from sambench.reporting.tradeoffs import CLAIM_MS, Tradeoff
 from sambench.runs.summaries import RunSummary
 
@@ -59,20 +59,18 @@ class Picture:
 
 def comparison_section(compared: Sequence[Against]) -> str:
     """A table of the differences of several models from one baseline, datasets in rows."""
-    first = compared[0]
+    first, table = compared[0], difference_table(compared)
     base = formatting.markdown(first.baseline.name)
-    lines = [[formatting.markdown(cell) for cell in line] for line in difference_table(compared)]
-    metric = formatting.markdown(in_unit(title(first.metric), formatting.UNITS.get(first.unit, first.unit)))
     used = "".join(d.marks for one in compared for d in one.deltas)
     notes = [f"{mark} {meaning} (this model or the baseline)." for mark, meaning in LEGEND.items() if mark in used]
-    notes += map(formatting.markdown, not_compared(compared))
     parts = [
         f"## {formatting.markdown(first.task)}, version {first.task_version}: differences from {base}\n",
-        f"{metric}, each model minus {base}, on the same images. oracle: the best of the model's candidates minus the "
-        "baseline's answer. A mean is shown where every dataset of the table is compared.\n",
+        f"{formatting.markdown(first.heading)}, each model minus {base}, on the same images. oracle: the best of the "
+        "model's candidates minus the baseline's answer. A mean is shown where every dataset of the table is compared."
+        "\n",
         f"Signature: {formatting.code(first.baseline.signature)}\n",
-        markdown.table(lines[0], lines[1:]) if lines else "",
-        "".join(f"- {note}\n" for note in notes),
+        table.markdown() if table.rows else "",
+        formatting.markdown_list([*notes, *not_compared(compared)]),
     ]
     return "\n".join(filter(None, parts))
 
@@ -83,13 +81,11 @@ def tradeoff_section(found: Sequence[Tradeoff]) -> list[str]:
         return []
     parts = ["## Quality against latency\n", f"{tradeoffs.NOTE}\n"]
     for one in found:
-        rows = [list(map(formatting.markdown, line)) for line in tradeoffs.lines(one)]
-        header = list(map(formatting.markdown, tradeoffs.header(one)))
         parts += [
             f"### {formatting.markdown(one.title)}\n",
             f"Signature: {formatting.code(one.signature)}\n",
-            *([markdown.table(header, rows)] if rows else []),
-            "".join(f"- {formatting.markdown(note)}\n" for note in tradeoffs.notes(one)),
+            *([tradeoffs.table(one).markdown()] if one.rows else []),
+            formatting.markdown_list(tradeoffs.notes(one)),
         ]
     return parts
 

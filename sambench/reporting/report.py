@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 
 from sambench.core.task import MetricValue
@@ -12,6 +13,7 @@ from sambench.reporting import data, figures, formatting, latex, markdown, trade
 from sambench.reporting.baseline import by_baseline, compare
 from sambench.reporting.cuts import Cut, cuts, metrics_by_clicks
 from sambench.reporting.latencies import load_latencies
+from sambench.reporting.leaderboard import LEGEND, in_unit, leaderboards, marks, measured, title, unit_of
 from sambench.reporting.model_pages import (
     Picture,
     comparison_pictures,
@@ -21,10 +23,9 @@ from sambench.reporting.model_pages import (
 )
 from sambench.reporting.reference import Published, beside, paper_names
 from sambench.reporting.site import site
-from sambench.reporting.leaderboard import LEGEND, in_unit, leaderboards, marks, title, unit_of
+from sambench.reporting.table import Column, Shown, Table
 from sambench.runs.summaries import Metrics, RunSummary, load_summaries, unsummarised
 
-PUBLISHED_COLUMNS = ("task", "dataset", "published_dataset", "model", "variant", "metric", "value", "table", "source")
 PUBLISHED_HEADING = "Published results, not measured here"
 
 PRECISION_RECALL_NOTE = (
@@ -55,10 +56,6 @@ def write_report(run_paths: Iterable[Path | str], out: Path, baseline: str = "")
     compared = compare(boards, baseline) if baseline else []
     traded = tradeoffs.tradeoffs(boards, load_latencies(paths, runs))
     joined = _join(runs)
-    published_rows = (
-        (task, ours, p.dataset, p.model, p.variant, p.metric, p.value, p.table, p.provenance)
-        for task, ours, p in joined
-    )
     pictures = [*comparison_pictures(boards, compared), *tradeoff_pictures(traded), *_curves(runs, joined)]
     left_out = unsummarised(paths)
     page = [
@@ -78,24 +75,17 @@ def write_report(run_paths: Iterable[Path | str], out: Path, baseline: str = "")
         "leaderboard.tex": latex.leaderboards(boards),
         "breakdowns.csv": data.breakdowns_csv(runs),
         **({"deltas.csv": data.deltas_csv(compared)} if baseline else {}),
-        **_latency_files(traded),
-        "published.csv": data.csv_text(PUBLISHED_COLUMNS, published_rows),
+        **(
+            {"latency.csv": tradeoffs.csv(traded), "latency.json": data.json_text(tradeoffs.as_json(traded))}
+            if traded
+            else {}
+        ),
+        "published.csv": _published_table(joined).csv(),
         "report.md": "\n".join(page),
     }
-    # JSON may have carried half of a surrogate pair into a name, which UTF-8 cannot hold.
-    texts = ((name, content.encode("utf-8", "backslashreplace")) for name, content in files.items())
     pages = site.files(site.Content(runs, boards, compared, traded, pictures, joined, left_out, out))
-    data.write_all(out, itertools.chain(((p.file, p.svg) for p in pictures), texts, pages))
+    data.write_all(out, itertools.chain(((p.file, p.svg) for p in pictures), data.encoded(files), pages))
     return out / "report.md"
-
-
-def _latency_files(traded: Sequence[tradeoffs.Tradeoff]) -> dict[str, str]:
-    if not traded:
-        return {}
-    return {
-        "latency.csv": data.csv_text(tradeoffs.COLUMNS, tradeoffs.csv_rows(traded)),
-        "latency.json": data.json_text(tradeoffs.as_json(traded)),
-    }
 
 
 def _curves(runs: Sequence[RunSummary], joined: _Joined) -> list[Picture]:
@@ -140,25 +130,31 @@ def _published_section(joined: _Joined) -> str:
         "over others is another quantity.\n",
     ]
     for task in dict.fromkeys(task for task, _, _ in joined):
-        rows = [
-            [
-                *map(
-                    formatting.markdown,
-                    (ours or "(all)", p.dataset, p.model, p.variant, p.metric, p.provenance, p.value),
-                )
-            ]
-            for t, ours, p in joined
-            if t == task
-        ]
-        header = ("dataset", "published as", "model", "variant", "metric", "source", "value")
-        parts.append(f"### {formatting.markdown(task)}\n\n{markdown.table(header, rows, names=6)}")
+        table = _published_table([one for one in joined if one[0] == task])
+        parts.append(f"### {formatting.markdown(task)}\n\n{table.markdown()}")
     return "\n".join(parts)
+
+
+def _published_table(joined: _Joined) -> Table:
+    return Table(_PUBLISHED, [{**vars(p), "task": task, "ours": ours} for task, ours, p in joined])
+
+
+_PUBLISHED = (
+    Column("task"),
+    Column("dataset", "dataset", lambda row: row["ours"] or "(all)", lambda row: row["ours"], left=True),
+    Column("published_dataset", "published as", value=lambda row: row["dataset"], left=True),
+    *(Column(name, name, left=True) for name in ("model", "variant", "metric")),
+    *map(Column, ("value", "table")),
+    Column("source", "source", value=lambda row: row["provenance"], left=True),
+    Column("", "value", itemgetter("value")),
+)
+PUBLISHED_COLUMNS = tuple(column.key for column in _PUBLISHED if column.key)
 
 
 def _unsummarised_section(folders: Sequence[Path]) -> list[str]:
     if not folders:
         return []
-    names = "".join(f"- {formatting.markdown('/'.join(folder.parts[-3:]))}\n" for folder in folders)
+    names = formatting.markdown_list("/".join(folder.parts[-3:]) for folder in folders)
     return [f"## Left out: runs without a summary\n\nStarted and not ended; the same command goes on.\n\n{names}"]
 
 
@@ -183,9 +179,7 @@ def _run_section(run: RunSummary) -> str:
         f"### {formatting.markdown(run.name)} on {formatting.markdown(run.dataset)}\n",
         *(f"{LEGEND[mark].capitalize()}.\n" for mark in marks(run)),
         *(f"Warning: {formatting.markdown(warning)}.\n" for warning in run.warnings),
-        markdown.table(
-            ("field", "value"), [[key, formatting.markdown(value)] for key, value in facts if value], names=2
-        ),
+        Table.of_texts(("field", "value"), [fact for fact in facts if fact[1]], left=(0, 1)).markdown(),
         _metrics_table(run.metrics),
         *_clicks_table(run),
         *map(_breakdown_table, cuts(run)),
@@ -200,15 +194,16 @@ def _by_rule(counts: Mapping[str, int]) -> str:
 def _metrics_table(metrics: Metrics) -> str:
     rows = [
         [
-            formatting.markdown(_named(name, [m])),
+            _named(name, [m]),
             formatting.number(m.value, m.unit),
             formatting.interval(m.ci95, m.unit),
             formatting.interval(m.ci95_bootstrap, m.unit),
-            str(m.n),
+            m.n,
         ]
         for name, m in metrics.items()
     ]
-    return markdown.table(("metric", "value (%)", "95 %, normal over masks", "95 %, bootstrap over images", "n"), rows)
+    header = ("metric", "value (%)", "95 %, normal over masks", "95 %, bootstrap over images", "n")
+    return Table.of_texts(header, rows).markdown()
 
 
 def _named(name: str, metrics: Sequence[MetricValue]) -> str:
@@ -222,32 +217,19 @@ def _clicks_table(run: RunSummary) -> list[str]:
     by_clicks = metrics_by_clicks(run)
     if not by_clicks:
         return []
-    rows = [["mIoU (%)", *map(_with_half, by_clicks.values())]]
+    rows = [["mIoU (%)", *map(measured, by_clicks.values())]]
     if "oracle_miou" in run.metrics:
-        rows.append(["oracle (%)", *(_with_half(run.metrics["oracle_miou"]) if k == 1 else "" for k in by_clicks)])
-    return [f"mIoU by number of clicks:\n\n{markdown.table(('clicks', *map(str, by_clicks)), rows)}"]
-
-
-def _with_half(metric: MetricValue) -> str:
-    value, half = formatting.number(metric.value, metric.unit), formatting.half_width(metric)
-    return f"{value} ± {half}" if half else value
+        rows.append(["oracle (%)", *(measured(run.metrics["oracle_miou"]) if k == 1 else "" for k in by_clicks)])
+    return [f"mIoU by number of clicks:\n\n{Table.of_texts(('clicks', *map(str, by_clicks)), rows).markdown()}"]
 
 
 def _breakdown_table(cut: Cut) -> str:
     if not cut.groups:
         return f"By {formatting.markdown(cut.name)}: none.\n"
     shown = cut.groups[:CLASSES_SHOWN]
-    rows = []
-    for group in shown:
-        values = [
-            _with_half(group.metrics[name]) if name in group.metrics else formatting.ABSENT for name in cut.metrics
-        ]
-        rows.append([formatting.markdown(group.name) or "(no name)", str(group.n), *values])
-    header = (
-        formatting.markdown(cut.name),
-        "n",
-        *(formatting.markdown(_named(title(m), cut.of(m))) for m in cut.metrics),
-    )
-    rest = len(cut.groups) - len(shown)
-    more = f", the {CLASSES_SHOWN} with most masks of {len(cut.groups)} (all: breakdowns.csv)" if rest else ""
-    return f"By {formatting.markdown(cut.name)}{more} (%):\n\n{markdown.table(header, rows)}"
+    header = (cut.name, "n", *(_named(title(m), cut.of(m)) for m in cut.metrics))
+    unnamed = Shown("", marks="(no name)")
+    rows = ([g.name or unnamed, g.n, *(measured(g.metrics.get(m)) for m in cut.metrics)] for g in shown)
+    more = f", the {CLASSES_SHOWN} with most masks of {len(cut.groups)} (all: breakdowns.csv)"
+    rest = more if len(cut.groups) > len(shown) else ""
+    return f"By {formatting.markdown(cut.name)}{rest} (%):\n\n{Table.of_texts(header, rows).markdown()}"

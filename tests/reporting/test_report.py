@@ -20,8 +20,8 @@ from sambench import text
 from sambench.errors import SambenchError, UsageError
 from sambench.plugins import registry
 from sambench.reporting import console_table, data, formatting, latex, markdown, write_report
-from sambench.reporting.report import PUBLISHED_COLUMNS
 from sambench.reporting.leaderboard import leaderboards
+from sambench.reporting.report import PUBLISHED_COLUMNS
 from sambench.runs.summaries import load_summaries, unsummarised
 
 

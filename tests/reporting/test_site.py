@@ -19,11 +19,11 @@ from hypothesis import strategies as st
 from sambench.errors import UsageError
 from sambench.reporting import write_report
 from sambench.reporting.cuts import cuts
+from sambench.reporting.leaderboard import leaderboards
 from sambench.reporting.reference import Published, published
 from sambench.reporting.site import site_links, site_views, templates
 from sambench.reporting.site.site_charts import charts
 from sambench.reporting.site.site_gallery import gallery
-from sambench.reporting.leaderboard import leaderboards
 from sambench.runs.summaries import load_summaries
 
 __all__ = ["hostile", "many"]

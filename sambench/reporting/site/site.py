@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 from sambench.reporting import formatting, tradeoffs
 from sambench.reporting.baseline import Against, by_baseline, difference_table, not_compared
 from sambench.reporting.cuts import cuts
+from sambench.reporting.leaderboard import LEGEND, Leaderboard, Row, average, cell, marks, title, unit_of
 from sambench.reporting.model_pages import Picture
 from sambench.reporting.reference import Published, card_of
 from sambench.reporting.site import site_links, site_views, templates
 from sambench.reporting.site.site_charts import charts
 from sambench.reporting.site.site_gallery import gallery
 from sambench.reporting.site.site_views import BoardView
-from sambench.reporting.leaderboard import LEGEND, Leaderboard, Row, average, cell, marks, title, unit_of
 from sambench.reporting.tradeoffs import Tradeoff
 from sambench.runs.summaries import RunSummary
 
@@ -98,7 +98,7 @@ def _overview(views: Sequence[BoardView], content: Content) -> bytes:
             "columns": list(zip(board.columns, board.labels(), strict=True)),
             "footnotes": board.footnotes(),
             "differences": [
-                {"first": one[0], "table": difference_table(one), "notes": not_compared(one)}
+                {"first": one[0], "table": difference_table(one).texts(), "notes": not_compared(one)}
                 for one in by_baseline(content.compared)
                 if (one[0].task, one[0].task_version) == (board.task, board.task_version)
             ],
@@ -106,8 +106,7 @@ def _overview(views: Sequence[BoardView], content: Content) -> bytes:
                 {
                     "one": one,
                     "setting": str(one.setting),
-                    "header": tradeoffs.header(one),
-                    "lines": list(zip((row for row, _ in one.rows), tradeoffs.lines(one), strict=True)),
+                    "table": tradeoffs.table(one).texts(),
                     "notes": tradeoffs.notes(one),
                 }
                 for one in content.tradeoffs
