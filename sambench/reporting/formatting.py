@@ -22,6 +22,9 @@ ABSENT = "–"
 UNITS = {"fraction": "%"}
 """What numbers of a unit are shown in, where that is not its own name."""
 
+_PLAIN = re.compile(r"[A-Za-z0-9.,+–±-]*(?: [A-Za-z0-9.,+–±-]+)*")
+"""What needs no escape, as most cells do not: escaping takes longest of a page's tables."""
+
 _DECIMALS = {"fraction": 1, "clicks": 2, "masks": 0}
 
 
@@ -48,6 +51,8 @@ _LATEX = {
 
 def markdown(text: str) -> str:
     """Escaped so that a Markdown table cell or paragraph shows it as it is."""
+    if _PLAIN.fullmatch(text):
+        return text
     text = one_line(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return re.sub(r"([\\`*_{}\[\]|~$#])", r"\\\1", text)
 

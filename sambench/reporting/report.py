@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
-from operator import itemgetter
+from operator import attrgetter
 from pathlib import Path
 
 from sambench.core.task import MetricValue
@@ -21,7 +21,7 @@ from sambench.reporting.model_pages import (
     tradeoff_pictures,
     tradeoff_section,
 )
-from sambench.reporting.reference import Published, beside, paper_names
+from sambench.reporting.reference import Joined, beside, paper_names
 from sambench.reporting.site import site
 from sambench.reporting.table import Column, Shown, Table
 from sambench.runs.summaries import Metrics, RunSummary, load_summaries, unsummarised
@@ -35,9 +35,6 @@ PRECISION_RECALL_NOTE = (
 
 CLASSES_SHOWN = 20
 """Classes in a run's section of the page, those with most masks; ``breakdowns.csv`` has all."""
-
-_Joined = list[tuple[str, str | None, Published]]
-"""(task, our dataset name or None for the whole suite, what was published)."""
 
 
 def write_report(run_paths: Iterable[Path | str], out: Path, baseline: str = "") -> Path:
@@ -80,7 +77,7 @@ def write_report(run_paths: Iterable[Path | str], out: Path, baseline: str = "")
             if traded
             else {}
         ),
-        "published.csv": _published_table(joined).csv(),
+        "published.csv": Table(_PUBLISHED, joined).csv(),
         "report.md": "\n".join(page),
     }
     pages = site.files(site.Content(runs, boards, compared, traded, pictures, joined, left_out, out))
@@ -88,7 +85,7 @@ def write_report(run_paths: Iterable[Path | str], out: Path, baseline: str = "")
     return out / "report.md"
 
 
-def _curves(runs: Sequence[RunSummary], joined: _Joined) -> list[Picture]:
+def _curves(runs: Sequence[RunSummary], joined: Sequence[Joined]) -> list[Picture]:
     """A figure of precision-recall curves for each task version, dataset and split that has any."""
     groups: dict[tuple[str, int, str, str], list[RunSummary]] = {}
     for run in runs:
@@ -113,15 +110,15 @@ def _figures_section(pictures: Sequence[Picture]) -> list[str]:
     return parts
 
 
-def _join(runs: Sequence[RunSummary]) -> _Joined:
-    joined: _Joined = []
+def _join(runs: Sequence[RunSummary]) -> list[Joined]:
+    joined: list[Joined] = []
     for task in dict.fromkeys(run.task for run in runs):
         names = paper_names(task, dict.fromkeys((run.dataset, run.split) for run in runs if run.task == task))
-        joined += [(task, ours, row) for ours, row in beside(task, names)]
+        joined += beside(task, names)
     return joined
 
 
-def _published_section(joined: _Joined) -> str:
+def _published_section(joined: Sequence[Joined]) -> str:
     parts = [
         f"## {PUBLISHED_HEADING}\n",
         "Copied from the sources named; the image draw, the prompts and the data versions behind them differ from a "
@@ -129,24 +126,20 @@ def _published_section(joined: _Joined) -> str:
         "Values are in the unit of the source, mIoU in percent. SA-23 is the mean over the paper's 23 datasets: a mean "
         "over others is another quantity.\n",
     ]
-    for task in dict.fromkeys(task for task, _, _ in joined):
-        table = _published_table([one for one in joined if one[0] == task])
+    for task in dict.fromkeys(one.task for one in joined):
+        table = Table(_PUBLISHED, [one for one in joined if one.task == task])
         parts.append(f"### {formatting.markdown(task)}\n\n{table.markdown()}")
     return "\n".join(parts)
 
 
-def _published_table(joined: _Joined) -> Table:
-    return Table(_PUBLISHED, [{**vars(p), "task": task, "ours": ours} for task, ours, p in joined])
-
-
 _PUBLISHED = (
     Column("task"),
-    Column("dataset", "dataset", lambda row: row["ours"] or "(all)", lambda row: row["ours"], left=True),
-    Column("published_dataset", "published as", value=lambda row: row["dataset"], left=True),
-    *(Column(name, name, left=True) for name in ("model", "variant", "metric")),
-    *map(Column, ("value", "table")),
-    Column("source", "source", value=lambda row: row["provenance"], left=True),
-    Column("", "value", itemgetter("value")),
+    Column("dataset", "dataset", lambda one: one.dataset or "(all)", left=True),
+    Column("published_dataset", "published as", value="published.dataset", left=True),
+    *(Column(name, name, value=f"published.{name}", left=True) for name in ("model", "variant", "metric")),
+    *(Column(name, value=f"published.{name}") for name in ("value", "table")),
+    Column("source", "source", value="published.provenance", left=True),
+    Column("", "value", attrgetter("published.value")),
 )
 PUBLISHED_COLUMNS = tuple(column.key for column in _PUBLISHED if column.key)
 

@@ -53,15 +53,10 @@ class Column:
     value: Callable[[Any], Any] | str = ""
     left: bool = False
 
-    def raw(self, row: Any) -> Any:
-        """The cell of a row, an object or a mapping, in full precision."""
-        if callable(self.value):
-            return self.value(row)
-        return row[self.key] if isinstance(row, Mapping) else attrgetter(self.value or self.key)(row)
-
-    def shown(self, row: Any) -> Shown:
-        found = self.show(row) if self.show else self.raw(row)
-        return found if isinstance(found, Shown) else Shown(str(found))
+    @property
+    def raw(self) -> Callable[[Any], Any]:
+        """A row's cell in full precision."""
+        return self.value if callable(self.value) else attrgetter(self.value or self.key)
 
 
 @dataclass(frozen=True)
@@ -80,13 +75,14 @@ class Table:
     @classmethod
     def of_records(cls, keys: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> Table:
         """For machines only: what each row has under the keys."""
-        return cls([Column(key) for key in keys], list(rows))
+        return cls([Column(key, value=itemgetter(key)) for key in keys], list(rows))
 
     def texts(self, form: Callable[[Shown], str] = str) -> list[list[str]]:
         """Header and rows for people."""
         columns = self._for_people()
-        header = [form(Shown(column.title or "")) for column in columns]
-        return [header, *([form(column.shown(row)) for column in columns] for row in self.rows)]
+        cells = [column.show or column.raw for column in columns]
+        lines = [[column.title for column in columns], *([cell(row) for cell in cells] for row in self.rows)]
+        return [[form(x if isinstance(x, Shown) else Shown(str(x))) for x in line] for line in lines]
 
     def console(self) -> list[str]:
         """Lines, padded to the widest cell of each column."""
@@ -107,19 +103,15 @@ class Table:
 
     def records(self) -> list[dict[str, Any]]:
         """By key, in full precision; undefined is None."""
-        columns = self._for_machines()
-        return [{column.key: column.raw(row) for column in columns} for row in self.rows]
+        raw = {column.key: column.raw for column in self.columns if column.key}
+        return [{key: cell(row) for key, cell in raw.items()} for row in self.rows]
 
     def csv(self) -> str:
-        columns = self._for_machines()
-        rows = ([column.raw(row) for column in columns] for row in self.rows)
-        return csv_text([column.key for column in columns], rows)
+        raw = {column.key: column.raw for column in self.columns if column.key}
+        return csv_text(list(raw), ([cell(row) for cell in raw.values()] for row in self.rows))
 
     def _for_people(self) -> list[Column]:
         return [column for column in self.columns if column.title is not None]
-
-    def _for_machines(self) -> list[Column]:
-        return [column for column in self.columns if column.key]
 
 
 def csv_text(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:

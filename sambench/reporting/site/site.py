@@ -14,7 +14,7 @@ from sambench.reporting.baseline import Against, by_baseline, difference_table, 
 from sambench.reporting.cuts import cuts
 from sambench.reporting.leaderboard import LEGEND, Leaderboard, Row, average, cell, marks, title, unit_of
 from sambench.reporting.model_pages import Picture
-from sambench.reporting.reference import Published, card_of
+from sambench.reporting.reference import Joined, card_of
 from sambench.reporting.site import site_links, site_views, templates
 from sambench.reporting.site.site_charts import charts
 from sambench.reporting.site.site_gallery import gallery
@@ -31,9 +31,6 @@ GROUPS_SHOWN = 100
 
 FAILURES_SHOWN = 50
 
-Joined = Sequence[tuple[str, str | None, Published]]
-"""(task, our dataset name or None for the whole suite, what was published)."""
-
 
 @dataclass(frozen=True)
 class Content:
@@ -45,7 +42,7 @@ class Content:
     compared: Sequence[Against]
     tradeoffs: Sequence[Tradeoff]
     pictures: Sequence[Picture]
-    joined: Joined
+    joined: Sequence[Joined]
     unsummarised: Sequence[Path]
     out: Path
 
@@ -113,7 +110,7 @@ def _overview(views: Sequence[BoardView], content: Content) -> bytes:
                 if one.board is board
             ],
             "pictures": _by_note(p for p in content.pictures if (p.task, p.task_version) == _of(board)),
-            "published": [(ours, p) for task, ours, p in content.joined if task == board.task],
+            "published": [one for one in content.joined if one.task == board.task],
         }
         for view in views
         for board in (view.board,)
@@ -162,7 +159,7 @@ def _dataset(dataset: str, views: Sequence[BoardView], content: Content) -> byte
         card=card_of(dataset),
         tables=tables,
         pictures=_by_note(p for p in content.pictures if p.dataset == dataset),
-        published=[(ours, p) for _, ours, p in content.joined if ours == dataset],
+        published=[one for one in content.joined if one.dataset == dataset],
     )
 
 
