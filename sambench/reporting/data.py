@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from sambench.core.task import MetricValue
 from sambench.errors import UsageError
 from sambench.reporting.baseline import Against
 from sambench.reporting.leaderboard import Leaderboard
-from sambench.reporting.table import Table
+from sambench.reporting.table import Column, Table
 from sambench.reporting.table import csv_text as csv_text
 from sambench.runs.summaries import Metrics, RunSummary
 
@@ -29,6 +30,17 @@ LEADERBOARD_COLUMNS = (*_RUN, *_METRIC, *_STATE, *_COUNTS, *_MODEL)
 _BASELINE = ("baseline", "baseline_weights_digest")
 DELTA_COLUMNS = (*_RUN, *_BASELINE, "metric", "value", "baseline_value", "delta", "oracle_delta", "unit")
 BREAKDOWN_COLUMNS = (*_RUN, "cut", "group", *_METRIC, *_STATE)
+
+PUBLISHED = (
+    Column("task"),
+    Column("dataset", "dataset", lambda one: one.dataset or "(all)", left=True),
+    Column("published_dataset", "published as", value="published.dataset", left=True),
+    *(Column(name, name, value=f"published.{name}", left=True) for name in ("model", "variant", "metric")),
+    *(Column(name, value=f"published.{name}") for name in ("value", "table")),
+    Column("source", "source", value="published.provenance", left=True),
+    Column("", "value", attrgetter("published.value")),
+)
+PUBLISHED_COLUMNS = tuple(column.key for column in PUBLISHED if column.key)
 
 
 def json_text(value: Any) -> str:

@@ -82,6 +82,11 @@ def _rendered(figure: Any) -> str:
     return out.getvalue()
 
 
+def legend(figure: Any) -> None:
+    """Above the axes: within, it would lie on lines sooner or later."""
+    figure.legend(loc="outside upper left", ncols=2, fontsize=8, frameon=False)
+
+
 def colour(place: int) -> str:
     """The colour of the line at a place; they come round again after the last."""
     return COLOURS[place % len(COLOURS)]

@@ -81,7 +81,8 @@ class Table:
         """Header and rows for people."""
         columns = self._for_people()
         cells = [column.show or column.raw for column in columns]
-        lines = [[column.title for column in columns], *([cell(row) for cell in cells] for row in self.rows)]
+        lines: list[list[object]] = [[column.title for column in columns]]
+        lines += ([cell(row) for cell in cells] for row in self.rows)
         return [[form(x if isinstance(x, Shown) else Shown(str(x))) for x in line] for line in lines]
 
     def console(self) -> list[str]:
