@@ -32,7 +32,7 @@ FILTER = """{ const field = document.getElementById('filter');
 
 def write_runs(out: Path, models: int, datasets: int) -> None:
     """Made-up runs; a tenth of the models lacks the last dataset."""
-    from test_reporting import metric, write_run
+    from helpers.summaries import metric, write_run
 
     for m in range(models):
         for d in range(datasets - (m % 10 == 9)):

@@ -12,13 +12,15 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Literal
 from xml.etree import ElementTree as xml
 
 from sambench import text
 from sambench.errors import UsageError
-from sambench.reporting import data, formatting, markdown
+from sambench.reporting import data, formatting
+from sambench.reporting.table import Column, Shown, Table
 from sambench.runs.summaries import RunSummary
 
 Verdict = Literal["passed", "failed"]
@@ -74,17 +76,17 @@ def markdown_table(checks: Sequence[Check]) -> str:
     """For a job's summary page: the verdict first, then the failures, then what passed."""
     failed = [c for c in checks if not c.passed]
     head = f"## sambench gate: {f'{len(failed)} of {len(checks)} failed' if failed else f'{len(checks)} passed'}\n"
-    rows = [
-        [
-            "passed" if c.passed else "**failed**",
-            *(formatting.markdown(x) for x in (c.task, c.dataset, c.model, c.metric)),
-            *(formatting.number(x, c.unit) for x in (c.baseline, c.bound, c.value)),
-            formatting.markdown(c.why),
-        ]
-        for c in sorted(checks, key=lambda c: c.passed)
-    ]
-    header = ["", "task", "dataset", "model", "metric", "baseline", "bound", "now", "why"]
-    return f"{head}\n{markdown.table(header, rows, names=5)}"
+    return f"{head}\n{Table(_COLUMNS, sorted(checks, key=lambda c: c.passed)).markdown()}"
+
+
+_COLUMNS = (
+    Column("", "", lambda c: "passed" if c.passed else Shown("", marks="**failed**"), left=True),
+    *(Column("", name, attrgetter(name), left=True) for name in ("task", "dataset", "model", "metric")),
+    Column("", "baseline", lambda c: formatting.number(c.baseline, c.unit)),
+    Column("", "bound", lambda c: formatting.number(c.bound, c.unit)),
+    Column("", "now", lambda c: formatting.number(c.value, c.unit)),
+    Column("", "why", attrgetter("why"), left=True),
+)
 
 
 def junit(checks: Sequence[Check]) -> bytes:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from sambench.planning.find_datasets import members
 from sambench.plugins.registry import split_names
-from sambench.reporting.tables import average, leaderboards, title
+from sambench.reporting.leaderboard import average, leaderboards, title
 from sambench.runs.summaries import RunSummary
 
 SETS = ("sam23", "ritm5")

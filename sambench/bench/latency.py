@@ -28,9 +28,9 @@ from sambench.errors import DataError, UsageError
 from sambench.models import zoo
 from sambench.plugins import options
 from sambench.readers.images import read_image
-from sambench.reporting.console import aligned
 from sambench.reporting.latencies import FIGURES, Latency, Quantiles, Setting
-from sambench.reporting.tradeoffs import CLAIM_MS, HEADINGS, PLOTTED, shown
+from sambench.reporting.table import Table
+from sambench.reporting.tradeoffs import CLAIM_MS, FIGURE_HEADINGS, PLOTTED, figure_texts
 from sambench.runs import provenance
 from sambench.runs.directory import now
 
@@ -241,13 +241,8 @@ def device_name(device: str) -> str:
 
 def console(latencies: Sequence[Latency]) -> str:
     """A table, what it was measured on, and how it compares with the paper's claim; no newline at the end."""
-    header = ["model", *(f"{HEADINGS[name]} ({unit})" for name, unit in FIGURES.items()), ""]
-    rows = [[one.name, *(shown(one.figures[name]) for name in FIGURES), ""] for one in latencies]
-    lines = [
-        *aligned([header, *rows], names=1),
-        "",
-        "p50 (p95); + mask: until the best mask is there at the image's size.",
-    ]
+    table = Table.of_texts(["model", *FIGURE_HEADINGS], ([one.name, *figure_texts(one)] for one in latencies))
+    lines = [*table.console(), "", "p50 (p95); + mask: until the best mask is there at the image's size."]
     lines += [text.one_line(f"{one.name}: {one.setting}; {_counts(one.figures)}") for one in latencies]
     return "\n".join([*lines, *_beside_the_claim(latencies)])
 

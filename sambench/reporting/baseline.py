@@ -5,6 +5,7 @@ Only what is alike is compared: runs of one task version with one signature, com
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,8 @@ from itertools import groupby
 from sambench import text
 from sambench.errors import UsageError
 from sambench.reporting import formatting
-from sambench.reporting.tables import LEGEND, Leaderboard, Row, marks
+from sambench.reporting.leaderboard import LEGEND, Leaderboard, Row, in_unit, marks, title
+from sambench.reporting.table import Table
 from sambench.runs.summaries import RunSummary
 
 IOU_BY_CLICKS = "iou_by_clicks"
@@ -23,7 +25,7 @@ IOU_BY_CLICKS = "iou_by_clicks"
 @dataclass(frozen=True)
 class Delta:
     """A model beside the baseline on one dataset. ``oracle``: the model's oracle metric, None where there is none.
-    ``marks``: what must be known of either run, see :data:`sambench.reporting.tables.LEGEND`."""
+    ``marks``: what must be known of either run, see :data:`sambench.reporting.leaderboard.LEGEND`."""
 
     dataset: str
     split: str
@@ -59,6 +61,11 @@ class Against:
     baseline: Row
     deltas: tuple[Delta, ...]
     not_compared: tuple[tuple[str, str], ...]
+
+    @property
+    def heading(self) -> str:
+        """The metric with the unit that tables show it in."""
+        return in_unit(title(self.metric), formatting.UNITS.get(self.unit, self.unit))
 
     @property
     def lower_is_better(self) -> bool:
@@ -173,34 +180,29 @@ def by_baseline(compared: Iterable[Against]) -> list[list[Against]]:
     return [list(members) for _, members in groupby(compared, key=key)]
 
 
-def difference_table(compared: Sequence[Against]) -> list[list[str]]:
-    """Header and lines of a table of several models against one baseline: its value on each dataset, then each model's
-    difference and its oracle's, and their means. Not escaped; of one baseline, as :func:`by_baseline` groups them."""
+def difference_table(compared: Sequence[Against]) -> Table:
+    """Several models against one baseline: its value on each dataset, then each model's difference and its oracle's,
+    and their means. Of one baseline, as :func:`by_baseline` groups them; without rows if nothing is compared."""
     first = compared[0]
     by_label = [{d.label: d for d in one.deltas} for one in compared]
-    header = ["dataset", first.baseline.name]
-    for one in compared:
-        header += [one.row.name, "oracle"]
-    lines = [header]
+    header = ["dataset", first.baseline.name, *(name for one in compared for name in (one.row.name, "oracle"))]
+    rows: list[list[str]] = []
     labels = sorted({label for deltas in by_label for label in deltas})
     for label in labels:
         found = [deltas.get(label) for deltas in by_label]
-        line = [label, next(formatting.number(d.baseline, first.unit) for d in found if d is not None)]
-        for d in found:
-            line += [formatting.ABSENT] * 2 if d is None else _pair(d.delta, d.oracle_delta, first.unit, d.marks)
-        lines.append(line)
+        value = next(formatting.number(d.baseline, first.unit) for d in found if d is not None)
+        pairs = (_pair(d.delta, d.oracle_delta, first.unit, d.marks) if d else _pair(None, None) for d in found)
+        rows.append([label, value, *itertools.chain(*pairs)])
     if len(labels) > 1:
-        line = [f"mean of {len(labels)}", ""]
-        for one in compared:
-            seen = "".join(mark for mark in LEGEND if any(mark in d.marks for d in one.deltas))
-            line += [formatting.ABSENT] * 2 if one.mean is None else _pair(one.mean, one.oracle_mean, first.unit, seen)
-        lines.append(line)
-    return lines if labels else []
+        seen = ["".join(m for m in LEGEND if any(m in d.marks for d in one.deltas)) for one in compared]
+        means = (_pair(a.mean, a.oracle_mean, first.unit, m) for a, m in zip(compared, seen, strict=True))
+        rows.append([f"mean of {len(labels)}", "", *itertools.chain(*means)])
+    return Table.of_texts(header, rows)
 
 
-def _pair(delta: float, oracle_delta: float | None, unit: str, marks: str) -> list[str]:
-    shown = formatting.signed(delta, unit) + (f" {marks}" if marks else "")
-    return [shown, formatting.ABSENT if oracle_delta is None else formatting.signed(oracle_delta, unit)]
+def _pair(delta: float | None, oracle_delta: float | None, unit: str = "", marks: str = "") -> list[str]:
+    shown = [formatting.ABSENT if value is None else formatting.signed(value, unit) for value in (delta, oracle_delta)]
+    return [shown[0] if delta is None else f"{shown[0]} {marks}".rstrip(), shown[1]]
 
 
 def not_compared(compared: Iterable[Against]) -> list[str]:

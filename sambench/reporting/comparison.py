@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sambench import text
 from sambench.metrics.paired import Paired
-from sambench.reporting import data, formatting, markdown
-from sambench.reporting.console import aligned
+from sambench.reporting import data, formatting
+from sambench.reporting.table import Column, Table
 
 JSON_SCHEMA = 1
 LEVEL = 0.05
 """A difference is called one where the corrected p value is below."""
-
-_HEADER = ("task", "dataset", "metric", "A", "B", "B - A", "95 %", "p", "p (Holm)", "wins", "ties", "losses", "cases")
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,37 +92,23 @@ class Comparison:
 
 def console(comparison: Comparison) -> str:
     """For a terminal; no newline at the end."""
-    lines = [[*_HEADER, ""], *([*_cells(d), _remark(d)] for d in (*comparison.differences, *comparison.macros))]
     parts = [f"A: {text.one_line(comparison.first)}\nB: {text.one_line(comparison.second)}"]
-    parts.append("\n".join(aligned(lines, names=3)))
+    parts.append("\n".join(_table(comparison).console()))
     if comparison.cases:
-        cases = [["task", "dataset", "image", "instance", "A", "B", "B - A", ""], *map(_case_cells, comparison.cases)]
-        parts.append("\n".join(["where they differ most:", *aligned(cases, names=4)]))
+        parts.append("\n".join(["where they differ most:", *Table(_CASES, comparison.cases).console()]))
     return "\n\n".join([*parts, "\n".join(_notes(comparison))])
 
 
 def markdown_page(comparison: Comparison) -> str:
-    rows = [
-        [formatting.markdown(c) for c in (*_cells(d), _remark(d))]
-        for d in (*comparison.differences, *comparison.macros)
+    parts = [
+        "# Comparison\n",
+        f"- A: {formatting.code(comparison.first)}\n- B: {formatting.code(comparison.second)}\n",
+        _table(comparison).markdown(),
+        formatting.markdown_list(_notes(comparison)),
     ]
-    cases = [[formatting.markdown(c) for c in _case_cells(case)[:-1]] for case in comparison.cases]
-    return "\n".join(
-        [
-            "# Comparison\n",
-            f"- A: {formatting.code(comparison.first)}\n- B: {formatting.code(comparison.second)}\n",
-            markdown.table([*_HEADER, "remark"], rows, names=3),
-            *(f"- {formatting.markdown(note)}" for note in _notes(comparison)),
-            *(
-                ["\n## Where they differ most\n", markdown.table(_CASE_HEADER, cases, names=4)]
-                if comparison.cases
-                else []
-            ),
-        ]
-    )
-
-
-_CASE_HEADER = ("task", "dataset", "image", "instance", "A", "B", "B - A")
+    if comparison.cases:
+        parts += ["## Where they differ most\n", Table(_CASES, comparison.cases).markdown()]
+    return "\n".join(parts)
 
 
 def as_json(comparison: Comparison) -> dict[str, Any]:
@@ -134,8 +117,8 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
         "schema": JSON_SCHEMA,
         "first": comparison.first,
         "second": comparison.second,
-        "differences": [dict(zip(_COLUMNS, row, strict=True)) for row in _rows(comparison.differences)],
-        "macros": [dict(zip(_COLUMNS, row, strict=True)) for row in _rows(comparison.macros)],
+        "differences": Table(_COLUMNS, comparison.differences).records(),
+        "macros": Table(_COLUMNS, comparison.macros).records(),
         "cases": [vars(case) for case in comparison.cases],
         "left_out": list(comparison.left_out),
         "signatures": [list(pair) for pair in comparison.signatures],
@@ -145,55 +128,12 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
 def write(comparison: Comparison, out: Path) -> Path:
     """``comparison.md``, ``.csv`` and ``.json`` in ``out``, each whole or not at all; answers the path of the first.
     Raises UsageError (``out`` cannot be made) and OutputError."""
-    files = {
-        "comparison.csv": data.csv_text(_COLUMNS, _rows((*comparison.differences, *comparison.macros))),
-        "comparison.json": data.json_text(as_json(comparison)),
-        "comparison.md": markdown_page(comparison),
-    }
-    data.write_all(out, ((name, content.encode("utf-8", "backslashreplace")) for name, content in files.items()))
-    return out / "comparison.md"
+    page = markdown_page(comparison)
+    return data.write_forms(out, "comparison", _table(comparison), as_json(comparison), page)
 
 
-_COLUMNS = (
-    *("task", "dataset", "split", "metric", "first", "second", "difference", "ci95_low", "ci95_high", "p", "p_holm"),
-    *("wins", "ties", "losses", "cases", "images", "only_first", "only_second", "first_complete", "second_complete"),
-)
-
-
-def _rows(differences: Sequence[Difference]) -> Iterator[tuple[Any, ...]]:
-    for d in differences:
-        r, (low, high) = d.result, d.ci95 or (None, None)
-        yield (
-            *(d.task, d.dataset, d.split, d.metric, d.first, d.second, d.difference, low, high, r.p, d.p_holm),
-            *(r.wins, r.ties, r.losses, r.n, r.images, *d.unpaired, *d.complete),
-        )
-
-
-def _cells(d: Difference) -> list[str]:
-    r, unit = d.result, d.unit
-    return [
-        *(d.task, d.dataset, d.metric),
-        *(formatting.number(value, unit) for value in (d.first, d.second)),
-        formatting.UNDEFINED if d.difference is None else formatting.signed(d.difference, unit),
-        formatting.interval(d.ci95, unit),
-        *(formatting.UNDEFINED if p is None else f"{p:.4f}" for p in (r.p,)),
-        formatting.ABSENT if d.p_holm is None else f"{d.p_holm:.4f}",
-        *map(str, (r.wins, r.ties, r.losses, r.n)),
-    ]
-
-
-def _case_cells(case: Case) -> list[str]:
-    values = (formatting.number(v, case.unit) for v in (case.first, case.second))
-    name = case.name or "(whole image)"
-    return [
-        case.task,
-        case.dataset,
-        case.image,
-        name,
-        *values,
-        formatting.signed(case.second - case.first, case.unit),
-        "",
-    ]
+def _table(comparison: Comparison) -> Table:
+    return Table(_COLUMNS, (*comparison.differences, *comparison.macros))
 
 
 def _remark(d: Difference) -> str:
@@ -203,11 +143,46 @@ def _remark(d: Difference) -> str:
     return ", ".join(said)
 
 
+def _p(value: float | None, undefined: str) -> str:
+    return undefined if value is None else f"{value:.4f}"
+
+
+_COLUMNS = (
+    *(Column(name, name, left=True) for name in ("task", "dataset")),
+    Column("split"),
+    Column("metric", "metric", left=True),
+    Column("first", "A", lambda d: formatting.number(d.first, d.unit)),
+    Column("second", "B", lambda d: formatting.number(d.second, d.unit)),
+    Column("difference", "B - A", lambda d: formatting.signed(d.difference, d.unit)),
+    Column("", "95 %", lambda d: formatting.interval(d.ci95, d.unit)),
+    Column("ci95_low", value=lambda d: d.ci95 and d.ci95[0]),
+    Column("ci95_high", value=lambda d: d.ci95 and d.ci95[1]),
+    Column("p", "p", lambda d: _p(d.result.p, formatting.UNDEFINED), "result.p"),
+    Column("p_holm", "p (Holm)", lambda d: _p(d.p_holm, formatting.ABSENT)),
+    *(Column(name, name, value=f"result.{name}") for name in ("wins", "ties", "losses")),
+    Column("cases", "cases", value="result.n"),
+    Column("images", value="result.images"),
+    Column("only_first", value=lambda d: d.unpaired[0]),
+    Column("only_second", value=lambda d: d.unpaired[1]),
+    Column("first_complete", value=lambda d: d.complete[0]),
+    Column("second_complete", value=lambda d: d.complete[1]),
+    Column("", "remark", _remark, left=True),
+)
+
+_CASES = (
+    *(Column(name, name, left=True) for name in ("task", "dataset", "image")),
+    Column("name", "instance", lambda case: case.name or "(whole image)", left=True),
+    Column("first", "A", lambda case: formatting.number(case.first, case.unit)),
+    Column("second", "B", lambda case: formatting.number(case.second, case.unit)),
+    Column("", "B - A", lambda case: formatting.signed(case.second - case.first, case.unit)),
+)
+
+
 def _notes(comparison: Comparison) -> list[str]:
     notes = [
         "Metrics in percent (others in their unit). 95 %: paired bootstrap, whole images drawn, 10,000 resamples. "
-        "wins: cases where B is better. A difference is called one where p is below "
-        f"{LEVEL}, corrected by Holm for all the datasets above.",
+        f"wins: cases where B is better. A difference is called one where p is below {LEVEL}, corrected by Holm for "
+        "all the datasets above.",
     ]
     if comparison.left_out:
         notes.append(f"Not on both sides, left out: {', '.join(comparison.left_out)}.")

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from sambench import text
 from sambench.reporting import formatting
 from sambench.reporting.baseline import Against, by_baseline, compare, difference_table, not_compared
-from sambench.reporting.tables import Leaderboard, average, cell, in_unit, leaderboards, title
+from sambench.reporting.leaderboard import Leaderboard, average, cell, in_unit, leaderboards
+from sambench.reporting.table import Table
 from sambench.runs.summaries import RunSummary
 
 METRICS_SHOWN = 9
@@ -30,7 +31,7 @@ def _block(board: Leaderboard) -> str:
     metrics = [m for m in board.metrics if m != "miou@1" or "miou" not in board.metrics][:METRICS_SHOWN]
     units = {m: board.unit(m) for m in metrics}
     headings = [m if units[m] == "%" else in_unit(m, units[m]) for m in metrics]
-    lines = [["model", "dataset", *headings, "images", "masks", ""]]
+    rows = []
     footnotes = board.footnotes()
     note = {s: f" [{k}]" if len(footnotes) > 1 else "" for s, k in footnotes.items()}
     for row in board.rows:
@@ -38,21 +39,21 @@ def _block(board: Leaderboard) -> str:
         for label, run in zip(board.labels(), row.cells, strict=True):
             if run is not None:
                 counts = [f"{run.n_scored}/{run.n_expected}", str(run.n_masks)]
-                lines.append([name, label, *_values(board, run, metrics), *counts, _remarks(run)])
+                rows.append([name, label, *_values(board, run, metrics), *counts, _remarks(run)])
         if board.averaged:
             means = [average(row, m).value if row.complete else formatting.ABSENT for m in metrics]
             why = "" if row.complete else "no mean: not complete on every dataset of the table"
-            lines.append([name, f"mean of {len(board.columns)}", *means, "", "", why])
+            rows.append([name, f"mean of {len(board.columns)}", *means, "", "", why])
     heading = f"{text.one_line(board.task)}, version {board.task_version} (%; ±: half of the 95 % interval)"
     signatures = [f"signature{note[s]}: {text.one_line(s)}" for s in footnotes]
-    return "\n".join([heading, *aligned(lines), *signatures])
+    table = Table.of_texts(["model", "dataset", *headings, "images", "masks", ""], rows, left=(0, 1, -1))
+    return "\n".join([heading, *table.console(), *signatures])
 
 
 def _differences(compared: Sequence[Against]) -> str:
-    first = compared[0]
-    metric = in_unit(title(first.metric), formatting.UNITS.get(first.unit, first.unit))
-    heading = f"{first.task}, version {first.task_version}: {metric}, each model minus {first.baseline.name}"
-    lines = aligned([[*line, ""] for line in difference_table(compared)], names=1)
+    first, table = compared[0], difference_table(compared)
+    heading = f"{first.task}, version {first.task_version}: {first.heading}, each model minus {first.baseline.name}"
+    lines = table.console() if table.rows else []
     return "\n".join([text.one_line(heading), *lines, *map(text.one_line, not_compared(compared))])
 
 
@@ -65,17 +66,3 @@ def _remarks(run: RunSummary) -> str:
     zero_shot = {"yes": [], "no": ["not zero-shot"], "unknown": ["zero-shot unknown"]}[run.zero_shot]
     failed = f" ({run.n_failed} failed)" if run.n_failed else ""
     return ", ".join(zero_shot + ([] if run.complete else [f"incomplete{failed}"]))
-
-
-def aligned(lines: Sequence[Sequence[str]], names: int = 2) -> list[str]:
-    """Padded to the widest field of each column; the first ``names`` columns and remarks to the left, numbers to the
-    right."""
-    clean = [[text.one_line(field) for field in line] for line in lines]
-    widths = [max(map(formatting.width, column)) for column in zip(*clean, strict=True)]
-    numbers = range(names, len(widths) - 1)
-    return [
-        "  ".join(
-            formatting.pad(f, w, right=i in numbers) for i, (f, w) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in clean
-    ]

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,9 @@ from sambench.atomic_files import output_error, write_atomic
 from sambench.core.task import MetricValue
 from sambench.errors import UsageError
 from sambench.reporting.baseline import Against
-from sambench.reporting.tables import Leaderboard
+from sambench.reporting.leaderboard import Leaderboard
+from sambench.reporting.table import Column, Table
+from sambench.reporting.table import csv_text as csv_text
 from sambench.runs.summaries import Metrics, RunSummary
 
 JSON_SCHEMA = 1
@@ -23,28 +24,23 @@ _STATE = ("zero_shot", "complete")
 _COUNTS = ("n_expected", "n_scored", "n_failed", "n_excluded", "n_masks", "records_digest", "sambench_version")
 _METRIC = ("metric", "value", "ci95_low", "ci95_high", "ci95_bootstrap_low", "ci95_bootstrap_high", "n", "unit")
 
-LEADERBOARD_COLUMNS = (*_RUN, *_METRIC, *_STATE, *_COUNTS, "family", "parameters")
-DELTA_COLUMNS = (
-    *_RUN,
-    "baseline",
-    "baseline_weights_digest",
-    "metric",
-    "value",
-    "baseline_value",
-    "delta",
-    "oracle_delta",
-    "unit",
-)
+_MODEL = ("family", "parameters")
+
+LEADERBOARD_COLUMNS = (*_RUN, *_METRIC, *_STATE, *_COUNTS, *_MODEL)
+_BASELINE = ("baseline", "baseline_weights_digest")
+DELTA_COLUMNS = (*_RUN, *_BASELINE, "metric", "value", "baseline_value", "delta", "oracle_delta", "unit")
 BREAKDOWN_COLUMNS = (*_RUN, "cut", "group", *_METRIC, *_STATE)
 
-
-def csv_text(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """CSV with a header; None is an empty field, booleans are lower case, numbers keep all their digits."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows([str(v).lower() if isinstance(v, bool) else v for v in row] for row in rows)
-    return out.getvalue()
+PUBLISHED = (
+    Column("task"),
+    Column("dataset", "dataset", lambda one: one.dataset or "(all)", left=True),
+    Column("published_dataset", "published as", value="published.dataset", left=True),
+    *(Column(name, name, value=f"published.{name}", left=True) for name in ("model", "variant", "metric")),
+    *(Column(name, value=f"published.{name}") for name in ("value", "table")),
+    Column("source", "source", value="published.provenance", left=True),
+    Column("", "value", attrgetter("published.value")),
+)
+PUBLISHED_COLUMNS = tuple(column.key for column in PUBLISHED if column.key)
 
 
 def json_text(value: Any) -> str:
@@ -54,57 +50,37 @@ def json_text(value: Any) -> str:
 
 def leaderboard_csv(summaries: Iterable[RunSummary]) -> str:
     """One line for each run and metric. Values are as in the summaries, fractions of 1."""
-    return csv_text(
-        LEADERBOARD_COLUMNS,
-        (
-            (*_fields(run, _RUN), *line, *_fields(run, _STATE), *_fields(run, _COUNTS), run.family, run.parameters)
-            for run in summaries
-            for line in _lines(run.metrics)
-        ),
-    )
+    rows = ({**vars(run), **line} for run in summaries for line in _lines(run.metrics))
+    return Table.of_records(LEADERBOARD_COLUMNS, rows).csv()
 
 
 def breakdowns_csv(summaries: Iterable[RunSummary]) -> str:
     """One line for each run, cut (class, size), group of the cut and metric."""
-    return csv_text(
-        BREAKDOWN_COLUMNS,
-        (
-            (*_fields(run, _RUN), cut, group, *line, *_fields(run, _STATE))
-            for run in summaries
-            for cut, groups in run.breakdowns.items()
-            for group, metrics in groups.items()
-            for line in _lines(metrics)
-        ),
+    rows = (
+        {**vars(run), "cut": cut, "group": group, **line}
+        for run in summaries
+        for cut, groups in run.breakdowns.items()
+        for group, metrics in groups.items()
+        for line in _lines(metrics)
     )
+    return Table.of_records(BREAKDOWN_COLUMNS, rows).csv()
 
 
 def deltas_csv(compared: Iterable[Against]) -> str:
     """One line for each model and dataset that is compared with the baseline, in full precision."""
-    return csv_text(
-        DELTA_COLUMNS,
-        (
-            (
-                one.task,
-                one.task_version,
-                d.dataset,
-                d.split,
-                d.subset,
-                one.row.model,
-                one.row.weights_digest,
-                one.row.signature,
-                one.baseline.model,
-                one.baseline.weights_digest,
-                one.metric,
-                d.value,
-                d.baseline,
-                d.delta,
-                d.oracle_delta,
-                one.unit,
-            )
-            for one in compared
-            for d in one.deltas
-        ),
+    rows = (
+        {
+            **vars(one),
+            **vars(one.row),
+            "baseline": one.baseline.model,
+            "baseline_weights_digest": one.baseline.weights_digest,
+            **{name: getattr(d, name) for name in ("dataset", "split", "subset", "value", "delta", "oracle_delta")},
+            "baseline_value": d.baseline,
+        }
+        for one in compared
+        for d in one.deltas
     )
+    return Table.of_records(DELTA_COLUMNS, rows).csv()
 
 
 def leaderboard_json(boards: Sequence[Leaderboard]) -> dict[str, Any]:
@@ -112,14 +88,15 @@ def leaderboard_json(boards: Sequence[Leaderboard]) -> dict[str, Any]:
     return {"schema": JSON_SCHEMA, "leaderboards": [_board(board) for board in boards]}
 
 
-def _fields(run: RunSummary, names: Sequence[str]) -> list[Any]:
-    return [getattr(run, name) for name in names]
-
-
-def _lines(metrics: Metrics) -> list[list[Any]]:
+def _lines(metrics: Metrics) -> list[dict[str, Any]]:
+    """By :data:`_METRIC`."""
     nothing = (None, None)
     return [
-        [name, m.value, *(m.ci95 or nothing), *(m.ci95_bootstrap or nothing), m.n, m.unit]
+        dict(
+            zip(
+                _METRIC, (name, m.value, *(m.ci95 or nothing), *(m.ci95_bootstrap or nothing), m.n, m.unit), strict=True
+            )
+        )
         for name, m in metrics.items()
     ]
 
@@ -145,7 +122,7 @@ def _board(board: Leaderboard) -> dict[str, Any]:
 
 
 def _cell(run: RunSummary) -> dict[str, Any]:
-    state = {name: getattr(run, name) for name in (*_STATE, *_COUNTS, "family", "parameters")}
+    state = {name: getattr(run, name) for name in (*_STATE, *_COUNTS, *_MODEL)}
     return {**state, "metrics": {name: _measured(metric) for name, metric in run.metrics.items()}}
 
 
@@ -157,6 +134,18 @@ def _measured(metric: MetricValue) -> dict[str, Any]:
         "n": metric.n,
         "unit": metric.unit,
     }
+
+
+def write_forms(out: Path, name: str, table: Table, content: Any, page: str) -> Path:
+    """``name.csv`` of a table, ``name.json`` and ``name.md`` in ``out``, each whole or not at all; answers the path of
+    the last. Raises as :func:`write_all`."""
+    write_all(out, encoded({f"{name}.csv": table.csv(), f"{name}.json": json_text(content), f"{name}.md": page}))
+    return out / f"{name}.md"
+
+
+def encoded(files: Mapping[str, str]) -> Iterator[tuple[str, bytes]]:
+    """As UTF-8, which cannot hold the half of a surrogate pair that JSON may have carried into a name."""
+    return ((name, content.encode("utf-8", "backslashreplace")) for name, content in files.items())
 
 
 def write_all(out: Path, files: Iterable[tuple[str, bytes]]) -> None:

@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sambench import text
-from sambench.reporting import data, formatting, markdown
-from sambench.reporting.console import aligned
+from sambench.reporting import data, formatting
+from sambench.reporting.table import Column, Table
 
 JSON_SCHEMA = 1
-_HEADER = (
-    "option",
-    "task",
-    "dataset",
-    "metric",
-    "without",
-    "with",
-    "change",
-    "95 %",
-    "cases",
-    "changed",
-    "mean |change|",
-)
 _NOTES = (
     "Metrics in percent (others in their unit). change: with the option minus without. 95 %: paired bootstrap, whole "
     "images drawn, 10,000 resamples; none where the metric is no mean over cases.",
@@ -64,73 +51,27 @@ class Effect:
         return None if self.baseline is None or self.variant is None else self.variant - self.baseline
 
 
-COLUMNS = (
-    *("option", "task", "dataset", "split", "metric", "unit", "baseline", "variant", "difference"),
-    *("ci95_low", "ci95_high", "cases", "changed", "mean_change", "unpaired", "identical", "complete"),
-)
-
-
 def console(model: str, effects: Sequence[Effect]) -> str:
     """For a terminal; no newline at the end."""
-    lines = [[*_HEADER, ""], *([*_cells(one), _remark(one)] for one in effects)]
-    return "\n".join([text.one_line(model), *aligned(lines, names=4), "", *_NOTES])
-
-
-def markdown_page(model: str, effects: Sequence[Effect]) -> str:
-    rows = [[formatting.markdown(cell) for cell in (*_cells(one), _remark(one))] for one in effects]
-    return "\n".join(
-        [
-            f"# What options change of {formatting.markdown(model)}\n",
-            markdown.table([*map(formatting.markdown, _HEADER), "remark"], rows, names=4),
-            *(f"- {formatting.markdown(note)}" for note in _NOTES),
-            "",
-        ]
-    )
+    return "\n".join([text.one_line(model), *Table(_TABLE, effects).console(), "", *_NOTES])
 
 
 def as_json(model: str, effects: Sequence[Effect]) -> dict[str, Any]:
     """Fractions of 1, all digits; undefined is null."""
-    rows = [dict(zip(COLUMNS, row, strict=True)) for row in _rows(effects)]
-    return {"schema": JSON_SCHEMA, "model": model, "effects": rows}
+    return {"schema": JSON_SCHEMA, "model": model, "effects": Table(_TABLE, effects).records()}
 
 
 def write(model: str, effects: Sequence[Effect], out: Path) -> Path:
     """``effects.md``, ``.csv`` and ``.json`` in ``out``, each whole or not at all; answers the path of the first.
     Raises UsageError (``out`` cannot be made) and OutputError."""
-    files = {
-        "effects.csv": data.csv_text(COLUMNS, _rows(effects)),
-        "effects.json": data.json_text(as_json(model, effects)),
-        "effects.md": markdown_page(model, effects),
-    }
-    data.write_all(out, ((name, content.encode("utf-8", "backslashreplace")) for name, content in files.items()))
-    return out / "effects.md"
+    table, heading = Table(_TABLE, effects), f"# What options change of {formatting.markdown(model)}\n"
+    page = "\n".join([heading, table.markdown(), formatting.markdown_list(_NOTES)])
+    return data.write_forms(out, "effects", table, as_json(model, effects), page)
 
 
-def _rows(effects: Sequence[Effect]) -> Iterator[tuple[Any, ...]]:
-    for one in effects:
-        yield (
-            *(one.option, one.task, one.dataset, one.split, one.metric, one.unit),
-            *(one.baseline, one.variant, one.difference, *(one.ci95 or (None, None))),
-            *(one.cases, one.changed, one.mean_change, one.unpaired, one.identical, one.complete),
-        )
-
-
-def _cells(one: Effect) -> list[str]:
-    paired = one.cases > 0
-    return [
-        *(one.option, one.task, one.dataset, one.metric),
-        *(formatting.number(value, one.unit) for value in (one.baseline, one.variant)),
-        formatting.UNDEFINED if one.difference is None else _fine(one.difference, one.unit),
-        f"{_fine(one.ci95[0], one.unit)} to {_fine(one.ci95[1], one.unit)}" if one.ci95 else formatting.ABSENT,
-        str(one.cases) if paired else formatting.ABSENT,
-        f"{100 * one.changed:.1f} %" if one.changed is not None else formatting.ABSENT,
-        formatting.ABSENT if one.mean_change is None else _fine(one.mean_change, one.unit).removeprefix("+"),
-    ]
-
-
-def _fine(value: float, unit: str) -> str:
+def _fine(value: float | None, unit: str, absent: str = formatting.ABSENT) -> str:
     """With its sign and three significant digits: what is looked for here is small, and small is not none (``+0``)."""
-    return f"{100 * value if unit == 'fraction' else value:+.3g}"
+    return absent if value is None else f"{100 * value if unit == 'fraction' else value:+.3g}"
 
 
 def _remark(one: Effect) -> str:
@@ -138,3 +79,23 @@ def _remark(one: Effect) -> str:
     said += [] if one.complete else ["incomplete"]
     said += [f"{one.unpaired} cases of one run alone left out"] if one.unpaired else []
     return ", ".join(said)
+
+
+_TABLE = (
+    *(Column(name, name, left=True) for name in ("option", "task", "dataset")),
+    Column("split"),
+    Column("metric", "metric", left=True),
+    Column("unit"),
+    Column("baseline", "without", lambda one: formatting.number(one.baseline, one.unit)),
+    Column("variant", "with", lambda one: formatting.number(one.variant, one.unit)),
+    Column("difference", "change", lambda one: _fine(one.difference, one.unit, formatting.UNDEFINED)),
+    Column("", "95 %", lambda one: " to ".join(_fine(x, one.unit) for x in one.ci95 or (None,))),
+    Column("ci95_low", value=lambda one: one.ci95 and one.ci95[0]),
+    Column("ci95_high", value=lambda one: one.ci95 and one.ci95[1]),
+    Column("cases", "cases", lambda one: one.cases or formatting.ABSENT),
+    Column("changed", "changed", lambda x: formatting.ABSENT if x.changed is None else f"{100 * x.changed:.1f} %"),
+    Column("mean_change", "mean |change|", lambda one: _fine(one.mean_change, one.unit).removeprefix("+")),
+    *map(Column, ("unpaired", "identical", "complete")),
+    Column("", "remark", _remark, left=True),
+)
+COLUMNS = tuple(column.key for column in _TABLE if column.key)

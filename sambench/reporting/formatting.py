@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable
 
 from sambench.core.task import MetricValue
 from sambench.text import one_line
@@ -20,6 +21,9 @@ ABSENT = "–"
 
 UNITS = {"fraction": "%"}
 """What numbers of a unit are shown in, where that is not its own name."""
+
+_PLAIN = re.compile(r"[A-Za-z0-9.,+–±-]*(?: [A-Za-z0-9.,+–±-]+)*")
+"""What needs no escape, as most cells do not: escaping takes longest of a page's tables."""
 
 _DECIMALS = {"fraction": 1, "clicks": 2, "masks": 0}
 
@@ -47,8 +51,15 @@ _LATEX = {
 
 def markdown(text: str) -> str:
     """Escaped so that a Markdown table cell or paragraph shows it as it is."""
+    if _PLAIN.fullmatch(text):
+        return text
     text = one_line(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return re.sub(r"([\\`*_{}\[\]|~$#])", r"\\\1", text)
+
+
+def markdown_list(lines: Iterable[str]) -> str:
+    """Escaped lines, a bullet before each."""
+    return "".join(f"- {markdown(line)}\n" for line in lines)
 
 
 def code(text: str) -> str:
@@ -73,6 +84,14 @@ def _latex_character(c: str) -> str:
     return {"…": r"\ldots{}", "–": "--", "—": "---"}.get(c, f"{{[}}U+{ord(c):04X}{{]}}")
 
 
+_LATEX_MARKS = {"†": r"$^{\dagger}$", "?": "$^{?}$", "…": r"$^{\ldots}$", "±": r"$\pm$", "[": " {[}", "]": "{]}"}
+
+
+def latex_marks(marks: str) -> str:
+    """Marks beside a cell, as they stand in a legend too."""
+    return "".join(_LATEX_MARKS.get(c, c) for c in marks)
+
+
 def number(value: float | None, unit: str = "fraction") -> str:
     """Fractions in percent with one decimal and clicks with two, as the papers print them; masks are counted; other
     units with four significant digits."""
@@ -85,10 +104,10 @@ def number(value: float | None, unit: str = "fraction") -> str:
     return f"{round(100 * value if unit == 'fraction' else value, decimals) + 0.0:.{decimals}f}"
 
 
-def signed(value: float, unit: str = "fraction") -> str:
+def signed(value: float | None, unit: str = "fraction") -> str:
     """A difference: a :func:`number` with its sign, ``+0.0`` for none."""
     shown = number(value, unit)
-    return shown if shown.startswith("-") else f"+{shown}"
+    return shown if value is None or shown.startswith("-") else f"+{shown}"
 
 
 def half_width(metric: MetricValue) -> str | None:

@@ -5,25 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sambench.reporting import formatting
-from sambench.reporting.tables import (
-    INCOMPLETE,
-    NOT_ZERO_SHOT,
-    UNKNOWN,
-    Leaderboard,
-    Shown,
-    average,
-    cell,
-    in_unit,
-    title,
-)
-
-_SYMBOLS = {
-    NOT_ZERO_SHOT: r"$^{\dagger}$",
-    UNKNOWN: r"$^{?}$",
-    INCOMPLETE: r"$^{\ldots}$",
-    "±": r"$\pm$",
-    "%": r"\%",
-}
+from sambench.reporting.leaderboard import Leaderboard, in_unit, title
 
 
 def leaderboards(boards: Sequence[Leaderboard]) -> str:
@@ -33,27 +15,22 @@ def leaderboards(boards: Sequence[Leaderboard]) -> str:
 
 
 def _float(board: Leaderboard, metric: str) -> str:
-    footnotes = board.footnotes()
-    header = ["model", *map(formatting.latex, board.labels()), *(["mean"] if board.averaged else [])]
-    body = []
-    for row in board.rows:
-        shown = [cell(run, metric) for run in row.cells] + ([average(row, metric)] if board.averaged else [])
-        body.append([f"{formatting.latex(row.name)} {{[}}{footnotes[row.signature]}{{]}}", *map(_cell, shown)])
+    table = board.table(metric)
+    header, *body = table.latex()
     heading = formatting.latex(in_unit(title(metric), board.unit(metric)))
-    caption = f"{formatting.latex(board.task)}, version {board.task_version}: {heading}"
-    under = [_symbols(line) for line in board.legend()]
-    under += [rf"{{[}}{k}{{]}} \texttt{{{_breakable(s)}}}" for s, k in footnotes.items()]
+    under = list(map(_legend, board.legend()))
+    under += [rf"{{[}}{k}{{]}} \texttt{{{_breakable(s)}}}" for s, k in board.footnotes().items()]
     return "\n".join(
         [
             "",
             r"\begin{table}",
             r"\centering",
-            rf"\caption{{{caption}}}",
-            rf"\begin{{tabular}}{{l{'r' * (len(header) - 1)}}}",
+            rf"\caption{{{formatting.latex(board.task)}, version {board.task_version}: {heading}}}",
+            rf"\begin{{tabular}}{{l{'r' * (len(table.columns) - 1)}}}",
             r"\toprule",
-            *_lines([header]),
+            header,
             r"\midrule",
-            *_lines(body),
+            *body,
             r"\bottomrule",
             r"\end{tabular}",
             *(rf"\par{{\footnotesize {line}\par}}" for line in under),
@@ -63,20 +40,10 @@ def _float(board: Leaderboard, metric: str) -> str:
     )
 
 
-def _lines(rows: Sequence[Sequence[str]]) -> list[str]:
-    return [" & ".join(row) + r" \\" for row in rows]
-
-
-def _cell(shown: Shown) -> str:
-    if shown.half:
-        value = f"${shown.value} \\pm {shown.half}$"
-    else:
-        value = f"${shown.value}$" if shown.value[-1].isdigit() else formatting.latex(shown.value)
-    return value + _symbols(shown.marks)
-
-
-def _symbols(line: str) -> str:
-    return "".join(_SYMBOLS.get(c, c) for c in line)
+def _legend(line: str) -> str:
+    """A line that may begin with a mark."""
+    mark, _, words = line.partition(" ")
+    return f"{formatting.latex_marks(mark)} {formatting.latex(words)}" if len(mark) < 3 else formatting.latex(line)
 
 
 def _breakable(signature: str) -> str:

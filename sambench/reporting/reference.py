@@ -6,6 +6,7 @@ import csv
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import sambench.suite
 from sambench.core.dataset import Card
@@ -38,6 +39,14 @@ class Published:
     def number(self) -> float:
         """``value`` as a number (``91M`` is 91e6)."""
         return float(self.value[:-1]) * 1e6 if self.value.endswith("M") else float(self.value)
+
+
+class Joined(NamedTuple):
+    """A published number beside the runs of a report. ``dataset``: our name, None for the whole suite."""
+
+    task: str
+    dataset: str | None
+    published: Published
 
 
 def suite_folder(name: str) -> Path:
@@ -97,15 +106,13 @@ def paper_names(task: str, datasets: Iterable[tuple[str, str]]) -> dict[str, str
     return names
 
 
-def beside(task: str, names: Mapping[str, str]) -> list[tuple[str | None, Published]]:
-    """What was published for a task on the datasets of a report: (our dataset name, number), in the order of
-    ``names``, then averages over the task's suite with None for the dataset.
+def beside(task: str, names: Mapping[str, str]) -> list[Joined]:
+    """What was published for a task on the datasets of a report, in the order of ``names``, then averages over the
+    task's suite.
 
     ``names``: our name to the paper's, see :func:`paper_names`.
     """
-    rows = published()
     tasks = {task, SAMPLED.get(task, task)}
-    found: list[tuple[str | None, Published]] = [
-        (ours, row) for ours, theirs in names.items() for row in rows if row.task in tasks and row.dataset == theirs
-    ]
-    return found + [(None, row) for row in rows if row.task in tasks and row.dataset == SUITE.get(task)]
+    rows = [row for row in published() if row.task in tasks]
+    found = [Joined(task, ours, row) for ours, theirs in names.items() for row in rows if row.dataset == theirs]
+    return found + [Joined(task, None, row) for row in rows if row.dataset == SUITE.get(task)]

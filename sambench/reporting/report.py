@@ -3,40 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import groupby
+from collections.abc import Iterable
 from pathlib import Path
 
-from sambench.core.task import MetricValue
-from sambench.reporting import data, figures, formatting, latex, markdown, tradeoffs
-from sambench.reporting.baseline import by_baseline, compare
-from sambench.reporting.cuts import Cut, cuts, metrics_by_clicks
-from sambench.reporting.latencies import load_latencies
-from sambench.reporting.model_pages import (
-    Picture,
-    comparison_pictures,
-    comparison_section,
-    tradeoff_pictures,
-    tradeoff_section,
-)
-from sambench.reporting.reference import Published, beside, paper_names
+from sambench.reporting import content, data, latex, markdown, tradeoffs
 from sambench.reporting.site import site
-from sambench.reporting.tables import LEGEND, in_unit, leaderboards, marks, title, unit_of
-from sambench.runs.summaries import Metrics, RunSummary, load_summaries, unsummarised
-
-PUBLISHED_COLUMNS = ("task", "dataset", "published_dataset", "model", "variant", "metric", "value", "table", "source")
-PUBLISHED_HEADING = "Published results, not measured here"
-
-PRECISION_RECALL_NOTE = (
-    "A dot is a run's best threshold. Of a published ODS only F is printed: its open mark stands where recall and "
-    "precision both are F, which is one of the points with that F. A filled mark at precision 0.5 is a published R50."
-)
-
-CLASSES_SHOWN = 20
-"""Classes in a run's section of the page, those with most masks; ``breakdowns.csv`` has all."""
-
-_Joined = list[tuple[str, str | None, Published]]
-"""(task, our dataset name or None for the whole suite, what was published)."""
+from sambench.reporting.table import Table
 
 
 def write_report(run_paths: Iterable[Path | str], out: Path, baseline: str = "") -> Path:
@@ -49,205 +21,20 @@ def write_report(run_paths: Iterable[Path | str], out: Path, baseline: str = "")
     Answers the path of ``report.md``. The same runs give the same bytes. Raises UsageError (no usable run, no run of
     the baseline, a broken gallery, ``out`` cannot be made) and OutputError (it cannot be written).
     """
-    paths = list(run_paths)
-    runs = load_summaries(paths)
-    boards = leaderboards(runs)
-    compared = compare(boards, baseline) if baseline else []
-    traded = tradeoffs.tradeoffs(boards, load_latencies(paths, runs))
-    joined = _join(runs)
-    published_rows = (
-        (task, ours, p.dataset, p.model, p.variant, p.metric, p.value, p.table, p.provenance)
-        for task, ours, p in joined
-    )
-    pictures = [*comparison_pictures(boards, compared), *tradeoff_pictures(traded), *_curves(runs, joined)]
-    left_out = unsummarised(paths)
-    page = [
-        "# sambench report\n",
-        *map(markdown.leaderboard, boards),
-        *map(comparison_section, by_baseline(compared)),
-        *tradeoff_section(traded),
-        *_figures_section(pictures),
-        *([_published_section(joined)] if joined else []),
-        *_unsummarised_section(left_out),
-        "## Runs\n",
-        *map(_run_section, runs),
-    ]
+    shown = content.gather(list(run_paths), out, baseline)
     files = {
-        "leaderboard.csv": data.leaderboard_csv(runs),
-        "leaderboard.json": data.json_text(data.leaderboard_json(boards)),
-        "leaderboard.tex": latex.leaderboards(boards),
-        "breakdowns.csv": data.breakdowns_csv(runs),
-        **({"deltas.csv": data.deltas_csv(compared)} if baseline else {}),
-        **_latency_files(traded),
-        "published.csv": data.csv_text(PUBLISHED_COLUMNS, published_rows),
-        "report.md": "\n".join(page),
+        "leaderboard.csv": data.leaderboard_csv(shown.runs),
+        "leaderboard.json": data.json_text(data.leaderboard_json(shown.boards)),
+        "leaderboard.tex": latex.leaderboards(shown.boards),
+        "breakdowns.csv": data.breakdowns_csv(shown.runs),
+        "published.csv": Table(data.PUBLISHED, shown.joined).csv(),
+        "report.md": markdown.page(shown),
     }
-    # JSON may have carried half of a surrogate pair into a name, which UTF-8 cannot hold.
-    texts = ((name, content.encode("utf-8", "backslashreplace")) for name, content in files.items())
-    pages = site.files(site.Content(runs, boards, compared, traded, pictures, joined, left_out, out))
-    data.write_all(out, itertools.chain(((p.file, p.svg) for p in pictures), texts, pages))
+    if baseline:
+        files["deltas.csv"] = data.deltas_csv(shown.compared)
+    if shown.tradeoffs:
+        files["latency.csv"] = tradeoffs.csv(shown.tradeoffs)
+        files["latency.json"] = data.json_text(tradeoffs.as_json(shown.tradeoffs))
+    pictures = ((picture.file, picture.svg) for picture in shown.pictures)
+    data.write_all(out, itertools.chain(pictures, data.encoded(files), site.files(shown)))
     return out / "report.md"
-
-
-def _latency_files(traded: Sequence[tradeoffs.Tradeoff]) -> dict[str, str]:
-    if not traded:
-        return {}
-    return {
-        "latency.csv": data.csv_text(tradeoffs.COLUMNS, tradeoffs.csv_rows(traded)),
-        "latency.json": data.json_text(tradeoffs.as_json(traded)),
-    }
-
-
-def _curves(runs: Sequence[RunSummary], joined: _Joined) -> list[Picture]:
-    """A figure of precision-recall curves for each task version, dataset and split that has any."""
-    groups: dict[tuple[str, int, str, str], list[RunSummary]] = {}
-    for run in runs:
-        if figures.PRECISION_RECALL in run.curves:
-            groups.setdefault((run.task, run.task_version, run.dataset, run.split), []).append(run)
-    pictures = []
-    for number, ((task, version, dataset, split), members) in enumerate(groups.items(), 1):
-        published = [p for t, ours, p in joined if t == task and ours == dataset]
-        title = f"Precision and recall: {task}, version {version}, {dataset}, {split}"
-        svg = figures.precision_recall(members, published)
-        file = f"figures/precision_recall_{number}.svg"
-        pictures.append(Picture(file, title, PRECISION_RECALL_NOTE, svg, task, version, dataset))
-    return pictures
-
-
-def _figures_section(pictures: Sequence[Picture]) -> list[str]:
-    """The pictures, those of a kind together under what is to be known of them."""
-    parts = ["## Figures\n"] if pictures else []
-    for note, members in groupby(pictures, key=lambda picture: picture.note):
-        parts.append(f"{note}\n")
-        parts += [f"![{formatting.markdown(p.title)}]({p.file})\n\n{formatting.markdown(p.title)}.\n" for p in members]
-    return parts
-
-
-def _join(runs: Sequence[RunSummary]) -> _Joined:
-    joined: _Joined = []
-    for task in dict.fromkeys(run.task for run in runs):
-        names = paper_names(task, dict.fromkeys((run.dataset, run.split) for run in runs if run.task == task))
-        joined += [(task, ours, row) for ours, row in beside(task, names)]
-    return joined
-
-
-def _published_section(joined: _Joined) -> str:
-    parts = [
-        f"## {PUBLISHED_HEADING}\n",
-        "Copied from the sources named; the image draw, the prompts and the data versions behind them differ from a "
-        "run's in ways that are not all known. `delta` is a difference of two models in mIoU points, not an mIoU. "
-        "Values are in the unit of the source, mIoU in percent. SA-23 is the mean over the paper's 23 datasets: a mean "
-        "over others is another quantity.\n",
-    ]
-    for task in dict.fromkeys(task for task, _, _ in joined):
-        rows = [
-            [
-                *map(
-                    formatting.markdown,
-                    (ours or "(all)", p.dataset, p.model, p.variant, p.metric, p.provenance, p.value),
-                )
-            ]
-            for t, ours, p in joined
-            if t == task
-        ]
-        header = ("dataset", "published as", "model", "variant", "metric", "source", "value")
-        parts.append(f"### {formatting.markdown(task)}\n\n{markdown.table(header, rows, names=6)}")
-    return "\n".join(parts)
-
-
-def _unsummarised_section(folders: Sequence[Path]) -> list[str]:
-    if not folders:
-        return []
-    names = "".join(f"- {formatting.markdown('/'.join(folder.parts[-3:]))}\n" for folder in folders)
-    return [f"## Left out: runs without a summary\n\nStarted and not ended; the same command goes on.\n\n{names}"]
-
-
-def _run_section(run: RunSummary) -> str:
-    facts = [
-        ("task", f"{run.task}, version {run.task_version}"),
-        ("split, subset", f"{run.split}, {run.subset}"),
-        ("complete", "yes" if run.complete else "no"),
-        ("zero-shot", run.zero_shot),
-        ("images", f"{run.n_scored} scored, {run.n_failed} failed, {run.n_excluded} excluded, of {run.n_expected}"),
-        ("masks", str(run.n_masks)),
-        ("images excluded, by rule", _by_rule(run.excluded)),
-        ("masks excluded, by rule", _by_rule(run.excluded_masks)),
-        ("left out of the index, by rule", _by_rule(run.left_out_of_index)),
-        ("signature", run.signature),
-        ("weights sha256", run.weights_digest),
-        ("index sha256", run.index_digest),
-        ("records sha256", run.records_digest),
-        ("sambench", run.sambench_version),
-    ]
-    parts = [
-        f"### {formatting.markdown(run.name)} on {formatting.markdown(run.dataset)}\n",
-        *(f"{LEGEND[mark].capitalize()}.\n" for mark in marks(run)),
-        *(f"Warning: {formatting.markdown(warning)}.\n" for warning in run.warnings),
-        markdown.table(
-            ("field", "value"), [[key, formatting.markdown(value)] for key, value in facts if value], names=2
-        ),
-        _metrics_table(run.metrics),
-        *_clicks_table(run),
-        *map(_breakdown_table, cuts(run)),
-    ]
-    return "\n".join(parts)
-
-
-def _by_rule(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{rule}: {n}" for rule, n in counts.items() if n)
-
-
-def _metrics_table(metrics: Metrics) -> str:
-    rows = [
-        [
-            formatting.markdown(_named(name, [m])),
-            formatting.number(m.value, m.unit),
-            formatting.interval(m.ci95, m.unit),
-            formatting.interval(m.ci95_bootstrap, m.unit),
-            str(m.n),
-        ]
-        for name, m in metrics.items()
-    ]
-    return markdown.table(("metric", "value (%)", "95 %, normal over masks", "95 %, bootstrap over images", "n"), rows)
-
-
-def _named(name: str, metrics: Sequence[MetricValue]) -> str:
-    """The name, with the unit where that is not percent."""
-    unit = unit_of(metrics)
-    return name if unit == "%" else in_unit(name, unit)
-
-
-def _clicks_table(run: RunSummary) -> list[str]:
-    """mIoU by number of clicks, as in Fig. 9c of the paper."""
-    by_clicks = metrics_by_clicks(run)
-    if not by_clicks:
-        return []
-    rows = [["mIoU (%)", *map(_with_half, by_clicks.values())]]
-    if "oracle_miou" in run.metrics:
-        rows.append(["oracle (%)", *(_with_half(run.metrics["oracle_miou"]) if k == 1 else "" for k in by_clicks)])
-    return [f"mIoU by number of clicks:\n\n{markdown.table(('clicks', *map(str, by_clicks)), rows)}"]
-
-
-def _with_half(metric: MetricValue) -> str:
-    value, half = formatting.number(metric.value, metric.unit), formatting.half_width(metric)
-    return f"{value} ± {half}" if half else value
-
-
-def _breakdown_table(cut: Cut) -> str:
-    if not cut.groups:
-        return f"By {formatting.markdown(cut.name)}: none.\n"
-    shown = cut.groups[:CLASSES_SHOWN]
-    rows = []
-    for group in shown:
-        values = [
-            _with_half(group.metrics[name]) if name in group.metrics else formatting.ABSENT for name in cut.metrics
-        ]
-        rows.append([formatting.markdown(group.name) or "(no name)", str(group.n), *values])
-    header = (
-        formatting.markdown(cut.name),
-        "n",
-        *(formatting.markdown(_named(title(m), cut.of(m))) for m in cut.metrics),
-    )
-    rest = len(cut.groups) - len(shown)
-    more = f", the {CLASSES_SHOWN} with most masks of {len(cut.groups)} (all: breakdowns.csv)" if rest else ""
-    return f"By {formatting.markdown(cut.name)}{more} (%):\n\n{markdown.table(header, rows)}"

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from sambench.reporting import formatting
 from sambench.reporting.baseline import alike
 from sambench.reporting.latencies import FIGURES, Latency, Quantiles, Setting, figures_as_dict
-from sambench.reporting.tables import Leaderboard, Row, average, cell, in_unit, title
+from sambench.reporting.leaderboard import Leaderboard, Row, average, cell, in_unit, title
+from sambench.reporting.table import Table
 from sambench.runs.summaries import RunSummary
 
 JSON_SCHEMA = 1
@@ -29,6 +30,7 @@ HEADINGS = {
     "next_point": "next point",
     "next_point_mask": "next point + mask",
 }
+FIGURE_HEADINGS = tuple(in_unit(HEADINGS[name], unit) for name, unit in FIGURES.items())
 NOTE = (
     "Times are p50 (p95), one image and one prompt at a time. encoding: all that an image costs before its prompts are "
     "quick. point, box: from the prompt to the scores of the candidates; + mask: to the best mask at the size of the "
@@ -97,9 +99,9 @@ def tradeoffs(boards: Iterable[Leaderboard], latencies: Sequence[Latency]) -> li
         for rows in alike(board):
             for setting in dict.fromkeys(one.setting for one in latencies):
                 measured = {(one.model, one.weights_digest): one for one in latencies if one.setting == setting}
-                both = [(row, measured.get((row.model, row.weights_digest))) for row in rows]
                 kept, left_out = [], []
-                for row, latency in both:
+                for row in rows:
+                    latency = measured.get((row.model, row.weights_digest))
                     if latency is not None and (why := _other_options(row, latency)):
                         left_out.append((row.name, why))
                     elif latency is not None:
@@ -128,17 +130,16 @@ def _model_options(run: RunSummary) -> dict[str, Any]:
     return options if isinstance(options, dict) else {}
 
 
-def header(tradeoff: Tradeoff) -> list[str]:
-    """Not escaped."""
-    return ["model", tradeoff.heading, *(in_unit(HEADINGS[name], unit) for name, unit in FIGURES.items())]
+def table(tradeoff: Tradeoff) -> Table:
+    """A line for each model."""
+    header = ["model", tradeoff.heading, *FIGURE_HEADINGS]
+    rows = ([row.name, _quality(tradeoff, row), *figure_texts(latency)] for row, latency in tradeoff.rows)
+    return Table.of_texts(header, rows)
 
 
-def lines(tradeoff: Tradeoff) -> list[list[str]]:
-    """Not escaped."""
-    return [
-        [row.name, _quality(tradeoff, row), *(shown(latency.figures[name]) for name in FIGURES)]
-        for row, latency in tradeoff.rows
-    ]
+def figure_texts(latency: Latency) -> list[str]:
+    """Under :data:`FIGURE_HEADINGS`."""
+    return [shown(latency.figures[name]) for name in FIGURES]
 
 
 def notes(tradeoff: Tradeoff) -> list[str]:
@@ -167,43 +168,41 @@ def _quality(tradeoff: Tradeoff, row: Row) -> str:
     return str(average(row, tradeoff.metric) if averaged else cell(row.cells[0], tradeoff.metric))
 
 
-def csv_rows(found: Iterable[Tradeoff]) -> Iterator[tuple[Any, ...]]:
+def csv(found: Iterable[Tradeoff]) -> str:
     """One line for each row and figure, by :data:`COLUMNS`, in full precision."""
-    for one in found:
-        for row, latency in one.rows:
-            known = [(name, q) for name, q in latency.figures.items() if q is not None]
-            for name, q in known:
-                yield (
-                    *(one.board.task, one.board.task_version, one.signature, row.model, row.weights_digest),
-                    *(one.metric, row.mean(one.metric), one.unit),
-                    *asdict(one.setting).values(),
-                    *(name, FIGURES[name], q.n, q.p50, q.p95),
-                )
+    rows = (
+        {**_facts(one), **_measured(one, row), "figure": name, "unit": FIGURES[name], **asdict(q)}
+        for one in found
+        for row, latency in one.rows
+        for name, q in latency.figures.items()
+        if q is not None
+    )
+    return Table.of_records(COLUMNS, rows).csv()
 
 
 def as_json(found: Iterable[Tradeoff]) -> dict[str, Any]:
     """The tables as plain values; ``docs/reports.md`` has a sentence for each field."""
+    tables = [
+        {
+            **_facts(one),
+            "rows": [{**_measured(one, row), "figures": figures_as_dict(latency.figures)} for row, latency in one.rows],
+            "left_out": dict(one.left_out),
+        }
+        for one in found
+    ]
+    return {"schema": JSON_SCHEMA, "tradeoffs": tables}
+
+
+def _facts(one: Tradeoff) -> dict[str, Any]:
     return {
-        "schema": JSON_SCHEMA,
-        "tradeoffs": [
-            {
-                "task": one.board.task,
-                "task_version": one.board.task_version,
-                "signature": one.signature,
-                "metric": one.metric,
-                "metric_unit": one.unit,
-                **asdict(one.setting),
-                "rows": [
-                    {
-                        "model": row.model,
-                        "weights_digest": row.weights_digest,
-                        "value": row.mean(one.metric),
-                        "figures": figures_as_dict(latency.figures),
-                    }
-                    for row, latency in one.rows
-                ],
-                "left_out": dict(one.left_out),
-            }
-            for one in found
-        ],
+        "task": one.board.task,
+        "task_version": one.board.task_version,
+        "signature": one.signature,
+        "metric": one.metric,
+        "metric_unit": one.unit,
+        **asdict(one.setting),
     }
+
+
+def _measured(one: Tradeoff, row: Row) -> dict[str, Any]:
+    return {"model": row.model, "weights_digest": row.weights_digest, "value": row.mean(one.metric)}

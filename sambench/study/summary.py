@@ -11,8 +11,9 @@ from typing import Any
 
 from sambench.atomic_files import output_error, write_atomic
 from sambench.errors import UsageError
-from sambench.reporting import formatting, markdown
+from sambench.reporting import formatting
 from sambench.reporting.svg import colour, draw, label
+from sambench.reporting.table import Table
 from sambench.study import analysis
 from sambench.study.storage import LEAST, MOST, TRUTH, Rating, Storage
 
@@ -180,8 +181,8 @@ def _table_of_sources(part: Part) -> str:
     for name, source in part.sources.items():
         shown = formatting.UNDEFINED if source.mean is None else f"{source.mean:.2f}"
         interval = formatting.UNDEFINED if source.ci95 is None else f"{source.ci95[0]:.2f} to {source.ci95[1]:.2f}"
-        rows.append([formatting.markdown(name), shown, interval, f"{source.masks} of {part.jobs[name]}"])
-    return markdown.table(["source", "mean rating", "95 % interval", "masks rated"], rows)
+        rows.append([name, shown, interval, f"{source.masks} of {part.jobs[name]}"])
+    return Table.of_texts(["source", "mean rating", "95 % interval", "masks rated"], rows).markdown()
 
 
 def _table_of_differences(part: Part) -> str:
@@ -191,22 +192,23 @@ def _table_of_differences(part: Part) -> str:
         interval = formatting.UNDEFINED if one.ci99 is None else f"{one.ci99[0]:+.2f} to {one.ci99[1]:+.2f}"
         t = formatting.UNDEFINED if one.t is None else f"{one.t:.2f} ({one.df})"
         p = formatting.UNDEFINED if one.p is None else f"{one.p:.1e}" if one.p < 0.001 else f"{one.p:.3f}"
-        names = f"{formatting.markdown(one.second)} over {formatting.markdown(one.first)}"
-        rows.append([names, shown, interval, t, p, str(one.masks)])
-    return markdown.table(["pair", "difference", "99 % interval", "t (df)", "p", "masks rated of both"], rows)
+        rows.append([f"{one.second} over {one.first}", shown, interval, t, p, one.masks])
+    return Table.of_texts(
+        ["pair", "difference", "99 % interval", "t (df)", "p", "masks rated of both"], rows
+    ).markdown()
 
 
 def _table_of_raters(raters: Sequence[Rater]) -> str:
     rows = [
         [
-            formatting.markdown(rater.name),
-            str(rater.ratings),
+            rater.name,
+            rater.ratings,
             f"{rater.mean:.2f}",
             formatting.UNDEFINED if rater.seconds is None else f"{rater.seconds:.0f}",
         ]
         for rater in raters
     ]
-    return markdown.table(["rater", "ratings", "mean rating", "seconds a mask (median)"], rows)
+    return Table.of_texts(["rater", "ratings", "mean rating", "seconds a mask (median)"], rows).markdown()
 
 
 def _agreement(found: analysis.Agreement) -> str:

@@ -20,6 +20,7 @@ from helpers.small_runs import Silent
 
 from sambench.bench import accuracy
 from sambench.errors import UsageError
+from sambench.planning.plan import specification
 from sambench.planning.settings import Settings
 from sambench.reporting import effects
 from sambench.reporting.effects import Effect
@@ -118,8 +119,8 @@ def test_only_the_option_changes(
     default = itertools.count(5)
     monkeypatch.setattr("sambench.models.zoo.LocatedModel.encode_batch", lambda *_: next(default))
     plan = accuracy.make_plan(settings(toy_data, toy_model, tmp_path, threads=0), [RANDOM, BATCH, "run.threads=3"])
-    (baseline,) = (plan.specification(triple) for triple in plan.baseline)
-    changed = {name: plan.specification(triple) for name, (triple,) in plan.variants.items()}
+    (baseline,) = (specification(triple) for triple in plan.baseline)
+    changed = {name: specification(triple) for name, (triple,) in plan.variants.items()}
     assert baseline.encode_batch == 5
     assert [list(changed[name].differences(asdict(baseline))) for name in (RANDOM, BATCH, "run.threads=3")] == [
         ["task.first_click"],
@@ -134,7 +135,7 @@ def test_an_incomplete_run_is_told(toy_data: Path, toy_model: str, tmp_path: Pat
     assert len(incomplete) == 2
     assert not any(one.complete for one in measured)
     (one,) = plan.variants[BATCH]
-    assert plan.specification(one).encode_batch == 3
+    assert specification(one).encode_batch == 3
 
 
 def test_cases_of_one_run_alone_are_left_out(found: tuple[Path, list[Effect]], tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from helpers.summaries import HOSTILE, metric, write
 from sambench.errors import UsageError
 from sambench.reporting import write_report
 from sambench.reporting.latencies import FIGURES, Latency, Quantiles, Setting, load_latencies
-from sambench.reporting.tables import leaderboards
+from sambench.reporting.leaderboard import leaderboards
 from sambench.reporting.tradeoffs import COLUMNS, Tradeoff, shown, tradeoffs
 from sambench.runs.summaries import load_summaries
 

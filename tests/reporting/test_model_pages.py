@@ -13,7 +13,7 @@ from helpers.summaries import HOSTILE, metric, write, write_run
 from sambench.errors import UsageError
 from sambench.reporting import console_table, write_report
 from sambench.reporting.baseline import by_parameters, click_curves, compare, families
-from sambench.reporting.tables import Leaderboard, leaderboards
+from sambench.reporting.leaderboard import Leaderboard, leaderboards
 from sambench.runs.summaries import load_summaries
 
 

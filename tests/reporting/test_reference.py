@@ -130,13 +130,13 @@ def test_every_card_of_a_paper_dataset_names_one_in_the_file():
 
 def test_what_stands_beside_a_dataset():
     rows = reference.beside("single_point", {"bbbc038": "BBBC038v1"})
-    own = [(ours, row.metric, row.value) for ours, row in rows if ours is not None]
+    own = [(ours, row.metric, row.value) for _, ours, row in rows if ours is not None]
     assert own == [
         ("bbbc038", "delta mIoU@1", "44.7"),
         ("bbbc038", "images sampled", "227"),
         ("bbbc038", "masks sampled", "10506"),
     ]
-    suite = [row for ours, row in rows if ours is None]
+    suite = [row for _, ours, row in rows if ours is None]
     assert {row.dataset for row in suite} == {"SA-23"}
     assert ("SAM ViT-H", "mIoU@1", "58.1") in {(r.model, r.metric, r.value) for r in suite}
     assert reference.beside("edges", {"demo": "nothing"}) == []

@@ -20,8 +20,7 @@ from sambench import text
 from sambench.errors import SambenchError, UsageError
 from sambench.plugins import registry
 from sambench.reporting import console_table, data, formatting, latex, markdown, write_report
-from sambench.reporting.report import PUBLISHED_COLUMNS
-from sambench.reporting.tables import leaderboards
+from sambench.reporting.leaderboard import leaderboards
 from sambench.runs.summaries import load_summaries, unsummarised
 
 
@@ -533,7 +532,7 @@ def test_every_column_and_field_is_documented(tmp_path):
     )
     run = write_run(tmp_path)
     fields = set(json.loads((run / "summary.json").read_text()))
-    columns = {*data.LEADERBOARD_COLUMNS, *data.BREAKDOWN_COLUMNS, *data.DELTA_COLUMNS, *PUBLISHED_COLUMNS}
+    columns = {*data.LEADERBOARD_COLUMNS, *data.BREAKDOWN_COLUMNS, *data.DELTA_COLUMNS, *data.PUBLISHED_COLUMNS}
     table = data.leaderboard_json([board(tmp_path)])["leaderboards"][0]
     keys = {*table, *table["rows"][0], *table["rows"][0]["cells"][0], *metric(0.5)}
     assert (fields | columns | keys) - documented == set()

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
+from xml.etree import ElementTree
 
 import jinja2
 import pytest
@@ -19,11 +20,11 @@ from hypothesis import strategies as st
 from sambench.errors import UsageError
 from sambench.reporting import write_report
 from sambench.reporting.cuts import cuts
+from sambench.reporting.leaderboard import leaderboards
 from sambench.reporting.reference import Published, published
 from sambench.reporting.site import site_links, site_views, templates
 from sambench.reporting.site.site_charts import charts
 from sambench.reporting.site.site_gallery import gallery
-from sambench.reporting.tables import leaderboards
 from sambench.runs.summaries import load_summaries
 
 __all__ = ["hostile", "many"]
@@ -279,11 +280,30 @@ def test_charts_by_hand(tmp_path: Path) -> None:
     write_edges(tmp_path / "b")
     by_title = {chart.title: chart for run in load_summaries([tmp_path]) for chart in charts(run)}
     line = by_title["Mean IoU by number of clicks"]
+    marks = list(ElementTree.fromstring(f'<svg xmlns:xlink="x">{line.svg}</svg>').iter())
     # Inside x 48 to 468 and y 276 (0 %) to 12 (100 %): half of 264 is 132, a quarter 66.
-    assert line.line == "48,144 468,12"
-    assert line.rings == ((48.0, 78.0),)
+    lines = [mark.attrib["d"].split() for mark in marks if "series-1); stroke-width: 2" in mark.get("style", "")]
+    assert lines == [["M", "48", "144", "L", "468", "12"]]
+    dots = [mark.attrib for mark in marks if mark.tag == "use" and "series-1" in mark.attrib["style"]]
+    assert [(float(dot["x"]), float(dot["y"])) for dot in dots] == [(48.0, 144.0), (468.0, 12.0)]
+    rings = [mark.attrib for mark in marks if mark.tag == "use" and "series-2" in mark.attrib["style"]]
+    assert [(float(ring["x"]), float(ring["y"])) for ring in rings] == [(48.0, 78.0)]
+    assert "ring: oracle after one click, 75.0" in line.note
     assert line.rows == (("1", "50.0"), ("3", "100.0"))
     assert len(by_title["Precision by recall"].rows) == 20
+
+
+def test_charts_have_the_colours_of_the_page_and_no_id_twice(tmp_path: Path) -> None:
+    curves = {"precision_recall": {"recall": [0.25, 0.5], "precision": [1.0, 0.5]}}
+    run = write_run(tmp_path, metrics={"miou": metric(0.5), "miou@3": metric(1.0)}, curves=curves)
+    svg = "".join(chart.svg for chart in charts(load_summaries([run])[0]))
+    assert svg.count("<text") > 10
+    assert not re.findall(r"(?:fill|stroke): #|font-|url\(|https?:", svg)
+    variables = set(re.findall(r"var\((--[\w-]+)\)", svg))
+    assert all(f"{name}:" in templates.asset("style.css").decode() for name in variables)
+    ids = re.findall(r' id="([^"]+)"', svg)
+    assert len(ids) == len(set(ids))
+    assert set(re.findall(r'xlink:href="#([^"]+)"', svg)) == set(ids)
 
 
 def test_figures_of_ap_by_size_and_frequency(many: Path) -> None:

@@ -4,22 +4,19 @@ server and without a request to anywhere."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import groupby
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sambench.reporting import formatting, tradeoffs
-from sambench.reporting.baseline import Against, by_baseline, difference_table, not_compared
+from sambench.reporting.baseline import by_baseline, difference_table, not_compared
+from sambench.reporting.content import Content
 from sambench.reporting.cuts import cuts
-from sambench.reporting.model_pages import Picture
-from sambench.reporting.reference import Published, card_of
+from sambench.reporting.leaderboard import LEGEND, Leaderboard, Row, average, cell, marks, title, unit_of
+from sambench.reporting.pictures import by_note
+from sambench.reporting.reference import card_of
 from sambench.reporting.site import site_links, site_views, templates
 from sambench.reporting.site.site_charts import charts
 from sambench.reporting.site.site_gallery import gallery
 from sambench.reporting.site.site_views import BoardView
-from sambench.reporting.tables import LEGEND, Leaderboard, Row, average, cell, marks, title, unit_of
-from sambench.reporting.tradeoffs import Tradeoff
 from sambench.runs.summaries import RunSummary
 
 if TYPE_CHECKING:
@@ -30,24 +27,6 @@ GROUPS_SHOWN = 100
 """Groups of a breakdown on a run's page, those with most masks; ``breakdowns.csv`` has all."""
 
 FAILURES_SHOWN = 50
-
-Joined = Sequence[tuple[str, str | None, Published]]
-"""(task, our dataset name or None for the whole suite, what was published)."""
-
-
-@dataclass(frozen=True)
-class Content:
-    """All that a site shows. ``unsummarised``: run directories that have no summary yet. ``out``: the site's folder,
-    where galleries lie (``gallery/`` and a folder for each run that has one)."""
-
-    runs: Sequence[RunSummary]
-    boards: Sequence[Leaderboard]
-    compared: Sequence[Against]
-    tradeoffs: Sequence[Tradeoff]
-    pictures: Sequence[Picture]
-    joined: Joined
-    unsummarised: Sequence[Path]
-    out: Path
 
 
 def files(content: Content) -> Iterator[tuple[str, bytes]]:
@@ -98,7 +77,7 @@ def _overview(views: Sequence[BoardView], content: Content) -> bytes:
             "columns": list(zip(board.columns, board.labels(), strict=True)),
             "footnotes": board.footnotes(),
             "differences": [
-                {"first": one[0], "table": difference_table(one), "notes": not_compared(one)}
+                {"first": one[0], "table": difference_table(one).texts(), "notes": not_compared(one)}
                 for one in by_baseline(content.compared)
                 if (one[0].task, one[0].task_version) == (board.task, board.task_version)
             ],
@@ -106,15 +85,14 @@ def _overview(views: Sequence[BoardView], content: Content) -> bytes:
                 {
                     "one": one,
                     "setting": str(one.setting),
-                    "header": tradeoffs.header(one),
-                    "lines": list(zip((row for row, _ in one.rows), tradeoffs.lines(one), strict=True)),
+                    "table": tradeoffs.table(one).texts(),
                     "notes": tradeoffs.notes(one),
                 }
                 for one in content.tradeoffs
                 if one.board is board
             ],
-            "pictures": _by_note(p for p in content.pictures if (p.task, p.task_version) == _of(board)),
-            "published": [(ours, p) for task, ours, p in content.joined if task == board.task],
+            "pictures": by_note(p for p in content.pictures if (p.task, p.task_version) == _of(board)),
+            "published": [one for one in content.joined if one.task == board.task],
         }
         for view in views
         for board in (view.board,)
@@ -140,11 +118,6 @@ def _of(board: Leaderboard) -> tuple[str, int]:
     return board.task, board.task_version
 
 
-def _by_note(shown: Iterator[Picture]) -> list[tuple[str, list[Picture]]]:
-    """Pictures of a kind together, under what is to be known of them."""
-    return [(note, list(members)) for note, members in groupby(shown, key=lambda picture: picture.note)]
-
-
 def _dataset(dataset: str, views: Sequence[BoardView], content: Content) -> bytes:
     tables = [
         {
@@ -162,8 +135,8 @@ def _dataset(dataset: str, views: Sequence[BoardView], content: Content) -> byte
         dataset=dataset,
         card=card_of(dataset),
         tables=tables,
-        pictures=_by_note(p for p in content.pictures if p.dataset == dataset),
-        published=[(ours, p) for _, ours, p in content.joined if ours == dataset],
+        pictures=by_note(p for p in content.pictures if p.dataset == dataset),
+        published=[one for one in content.joined if one.dataset == dataset],
     )
 
 
@@ -178,7 +151,7 @@ def _model(model: str, digest: str, views: Sequence[BoardView], content: Content
         "../",
         first=first,
         tables=tables,
-        pictures=_by_note(p for p in content.pictures if first.name in p.models),
+        pictures=by_note(p for p in content.pictures if first.name in p.models),
     )
 
 
@@ -200,7 +173,7 @@ def _run(run: RunSummary, content: Content) -> bytes:
         gallery=gallery(content.out / folder),
         gallery_folder=folder,
         manifest=site_views.manifest(run.path),
-        pictures=_by_note(p for p in content.pictures if run.dataset == p.dataset and run.task == p.task),
+        pictures=by_note(p for p in content.pictures if run.dataset == p.dataset and run.task == p.task),
     )
 
 

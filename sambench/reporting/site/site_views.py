@@ -11,8 +11,8 @@ from typing import Any
 
 from sambench import text
 from sambench.core.task import MetricValue
+from sambench.reporting.leaderboard import Leaderboard, Row, in_unit, title
 from sambench.reporting.reference import Published
-from sambench.reporting.tables import Leaderboard, Row, in_unit, title
 
 MARK_WORDS = {"†": "not zero-shot", "?": "zero-shot unknown", "…": "incomplete"}
 """What a screen reader says for a mark; the legend of the table has the sentence."""

@@ -1,4 +1,4 @@
-"""The leaderboard: models against datasets, one table for each task. Renderers are modules of their own.
+"""The leaderboard: models against datasets, one for each task.
 
 A row is a model with its weights and one signature, so that no average mixes two ways of measuring. A row has an
 average only if it has a complete run on every dataset of the table: a model that was measured on the easy half must
@@ -14,6 +14,7 @@ from itertools import groupby
 
 from sambench.core.task import MetricValue
 from sambench.reporting import formatting
+from sambench.reporting.table import Shown, Table
 from sambench.runs.summaries import SHORT_DIGEST, RunSummary
 
 TITLES = {
@@ -138,6 +139,19 @@ class Leaderboard:
         used = "".join(marks(run) for run in self._runs())
         return lines + [f"{mark} {meaning}." for mark, meaning in LEGEND.items() if mark in used]
 
+    def table(self, metric: str) -> Table:
+        """Models in rows, datasets in columns, and the means where there are any."""
+        footnotes = self.footnotes()
+        rows = [
+            [
+                Shown(row.name, marks=f"[{footnotes[row.signature]}]"),
+                *(cell(run, metric) for run in row.cells),
+                *([average(row, metric)] if self.averaged else []),
+            ]
+            for row in self.rows
+        ]
+        return Table.of_texts(["model", *self.labels(), *(["mean"] if self.averaged else [])], rows)
+
     def _runs(self) -> list[RunSummary]:
         return [run for row in self.rows for run in row.runs]
 
@@ -198,24 +212,16 @@ def marks(run: RunSummary) -> str:
     return zero_shot + ("" if run.complete else INCOMPLETE)
 
 
-@dataclass(frozen=True)
-class Shown:
-    """A cell as text, not escaped: ``value``, ``half`` of its 95 % interval if there is one, ``marks``."""
-
-    value: str
-    half: str | None = None
-    marks: str = ""
-
-    def __str__(self) -> str:
-        return self.value + (f" ± {self.half}" if self.half else "") + (f" {self.marks}" if self.marks else "")
+def measured(metric: MetricValue | None, marks: str = "") -> Shown:
+    """What a table shows of a metric."""
+    if metric is None:
+        return Shown(formatting.ABSENT)
+    return Shown(formatting.number(metric.value, metric.unit), formatting.half_width(metric), marks)
 
 
 def cell(run: RunSummary | None, metric: str) -> Shown:
     """What a table shows of a run."""
-    if run is None or metric not in run.metrics:
-        return Shown(formatting.ABSENT)
-    measured = run.metrics[metric]
-    return Shown(formatting.number(measured.value, measured.unit), formatting.half_width(measured), marks(run))
+    return Shown(formatting.ABSENT) if run is None else measured(run.metrics.get(metric), marks(run))
 
 
 def average(row: Row, metric: str) -> Shown:
