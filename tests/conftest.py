@@ -113,6 +113,7 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SAMBENCH_CACHE", str(folder))
+        patch.delenv("PYTEST_ADDOPTS", raising=False)  # a pytest that a test starts would erase our coverage
         yield folder
 
 

@@ -1,7 +1,7 @@
-"""The documentation's pages of the datasets, written from their cards so that they say the same.
+"""Documentation written from cards: the pages of datasets, the card tables on the pages of models.
 
-``python -m sambench.data.pages docs`` writes ``docs/datasets/NAME.md`` for each shipped dataset and the table in
-``docs/datasets.md``; a test holds the committed pages to what this would write.
+``python -m sambench.data.pages docs`` writes ``docs/datasets/NAME.md`` for each shipped dataset, the table in
+``docs/datasets.md`` and the one in each ``docs/models/FAMILY.md``; tests compare the committed pages with it.
 """
 
 from __future__ import annotations
@@ -15,9 +15,12 @@ from sambench.atomic_files import write_atomic
 from sambench.core.dataset import Archive, Card, Semantics, Split
 from sambench.data import catalogue
 from sambench.errors import UsageError
+from sambench.models import zoo
+from sambench.models.cards import ModelCard
 from sambench.plugins import options, registry
 
 BEGIN, END = "<!-- table of datasets: written from the cards -->", "<!-- end of the table -->"
+BEGIN_MODELS, END_MODELS = "<!-- cards: written from sambench/models/families/ -->", "<!-- end of the cards -->"
 GROUPS = {
     "sam23": "one of the 23 of Segment Anything",
     "reference": "beside the 23",
@@ -65,11 +68,57 @@ def write(folder: Path) -> list[Path]:
 
 def with_table(text: str, cards: Iterable[Card]) -> str:
     """The index page with the table as it is now. Raises UsageError if it has no place for one."""
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise UsageError(f"the index page has no lines {BEGIN} and {END}")
-    return f"{before}{BEGIN}\n{table(cards)}\n{END}{after}"
+    return _between(text, BEGIN, END, table(cards), "the index page")
+
+
+def families() -> dict[str, list[ModelCard]]:
+    """The cards of the zoo by the name of their page: ``docs/models/NAME.md``."""
+    pages: dict[str, list[ModelCard]] = {}
+    for card in zoo.ZOO.values():
+        pages.setdefault(card.family.replace(" ", "_"), []).append(card)
+    return pages
+
+
+def with_cards(text: str, name: str, cards: Iterable[ModelCard]) -> str:
+    """A family's page with its cards as they are now. Raises UsageError if it has no place for them."""
+    return _between(text, BEGIN_MODELS, END_MODELS, "\n".join(_cards(list(cards))), f"models/{name}.md")
+
+
+def write_models(folder: Path) -> list[Path]:
+    """Writes the cards into the pages of models, which must exist. Raises UsageError, OutputError."""
+    content: dict[Path, str] = {}
+    for name, cards in families().items():
+        path = folder / "models" / f"{name}.md"
+        if not path.is_file():
+            raise UsageError(f"{path} is missing: write it, with the lines {BEGIN_MODELS} and {END_MODELS}")
+        content[path] = with_cards(path.read_text("utf-8"), name, cards)
+    for path, text in content.items():
+        write_atomic(path, text.encode("utf-8"))
+    return sorted(content)
+
+
+def _between(text: str, begin: str, end: str, content: str, where: str) -> str:
+    before, found, rest = text.partition(begin)
+    _, closed, after = rest.partition(end)
+    if not found or not closed:
+        raise UsageError(f"{where} has no lines {begin} and {end}")
+    return f"{before}{begin}\n{content}\n{end}{after}"
+
+
+def _cards(cards: list[ModelCard]) -> Iterator[str]:
+    yield from (
+        "| model | parameters | capabilities | released weights trained on | licence |",
+        "|---|--:|---|---|---|",
+    )
+    for card in cards:
+        seen = "unknown" if card.trained_on is None else ", ".join(f"`{name}`" for name in sorted(card.trained_on))
+        yield (
+            f"| `{card.name}` | {'' if card.parameters is None else f'{card.parameters:,}'} | "
+            f"{', '.join(sorted(card.capabilities))} | {seen or 'nothing'} | {_cell(card.licence)} |"
+        )
+    sources = dict.fromkeys(", ".join(filter(None, (card.citation, card.url))) for card in cards)
+    if any(sources):
+        yield from ("", *(f"- {source}" for source in sources if source))
 
 
 def _page(card: Card, options_class: type) -> Iterator[str]:
@@ -185,5 +234,6 @@ def _cell(text: str) -> str:
 
 
 if __name__ == "__main__":
-    for written in write(Path(sys.argv[1] if len(sys.argv) > 1 else "docs")):
+    docs = Path(sys.argv[1] if len(sys.argv) > 1 else "docs")
+    for written in (*write(docs), *write_models(docs)):
         print(written)

@@ -44,9 +44,15 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_there_is_a_layout_for_every_dataset() -> None:
+def test_the_set_of_the_paper() -> None:
     assert len(SAM23) == 23
-    assert set(BUILT) == set(members("all", None))
+
+
+@pytest.mark.parametrize("name", sorted({*members("all", None), *BUILT}))
+def test_every_dataset_has_a_fixture(name: str) -> None:
+    fixture = f"tests/helpers/layouts/{name}.py"
+    assert name in BUILT, f"{fixture} is missing: write build(root), a tiny copy of the real layout (CONTRIBUTING.md)"
+    assert name in members("all", None), f"{fixture} builds no dataset of datasets/: remove it"
 
 
 @pytest.mark.parametrize("name", BUILT)
@@ -57,8 +63,8 @@ def test_found_checked_and_read(root: Path, name: str) -> None:
     split = plugin.card.default_split
     report = checks.check(plugin, root, split, options, deep=True)
     failed = {row.what: row.detail for row in report.rows if row.status == "fail"}
+    assert report.root is not None, f"datasets/{name}.py: locate() does not find tests/helpers/layouts/{name}.py"
     assert set(failed) <= {"images", "masks"}, report.text()
-    assert report.root is not None
     there = checks.presence(plugin, root, split, options)
     assert there.images
     assert there.state == ("incomplete" if failed else "present")

@@ -1,4 +1,7 @@
-"""Every card says what a card has to say; the 23 are the paper's; the pages of the documentation are the cards'."""
+"""Every card is complete; the 23 are the paper's; the pages of the documentation match the cards.
+
+The messages name the step of CONTRIBUTING.md ("Add a dataset") that was forgotten.
+"""
 
 from __future__ import annotations
 
@@ -46,18 +49,24 @@ TABLE_7 = {
 }
 
 UNNAMED = {"bsds500", "ibd", "pidray", "plittersdorf", "sa1b"}
-"""Datasets that are no archives with a name: a repository, a list of links, or a shared folder whose files nobody has
-written down."""
+"""Datasets without named archives: a repository, a list of links, or a shared folder with unknown file names."""
+
+WRITE_PAGES = "python -m sambench.data.pages docs"
 
 
 def plugin(name: str) -> Any:
     return registry.load("datasets", name)
 
 
+def lacks(card: Card, field: str) -> str:
+    """The message for a card without a field that every card needs."""
+    return f"datasets/{card.name}.py: CARD lacks {field}"
+
+
 @pytest.fixture(params=NAMES)
 def card(request: pytest.FixtureRequest) -> Card:
     found: Card = plugin(request.param).card
-    assert found.name == request.param
+    assert found.name == request.param, f"datasets/{request.param}.py: CARD needs name={request.param!r}"
     return found
 
 
@@ -87,21 +96,21 @@ def test_only_the_23_say_what_the_paper_used(card: Card) -> None:
 
 
 def test_who_it_is(card: Card) -> None:
-    assert card.group in pages.GROUPS
-    assert card.kind in ("instance", "panoptic", "semantic")
-    assert card.title == card.title.strip() != ""
-    assert card.licence
-    assert card.access.strip()
-    assert card.layout.strip()
-    assert card.tasks
+    assert card.group in pages.GROUPS, lacks(card, f"a group of {', '.join(pages.GROUPS)}")
+    assert card.kind in ("instance", "panoptic", "semantic"), lacks(card, "kind=instance, panoptic or semantic")
+    assert card.title == card.title.strip() != "", lacks(card, "title=")
+    assert card.licence, lacks(card, "licence=")
+    assert card.access.strip(), lacks(card, "access=: how to get the files, one step a line")
+    assert card.layout.strip(), lacks(card, "layout=: the tree under the dataset's folder")
+    assert card.tasks, lacks(card, "tasks=: the tasks that the dataset supports")
     if card.group != "generic":
-        assert re.search(r"\b(19|20)\d\d\b", card.citation), "a citation has a year"
+        assert re.search(r"\b(19|20)\d\d\b", card.citation), lacks(card, "citation= with a year")
         # Some authors' servers speak no https.
-        assert re.match(r"https?://\w", card.url)
+        assert re.match(r"https?://\w", card.url), lacks(card, "url=: the home page")
 
 
 def test_splits(card: Card) -> None:
-    assert {card.default_split, *card.task_splits.values()} <= set(card.splits)
+    assert {card.default_split, *card.task_splits.values()} <= set(card.splits), lacks(card, "its default in splits=")
     assert set(card.task_splits) <= card.tasks
     for split in card.splits.values():
         assert all(count is None or count > 0 for count in (split.images, split.masks))
@@ -109,7 +118,7 @@ def test_splits(card: Card) -> None:
 
 def test_folders_and_shared_images(card: Card) -> None:
     if card.group not in ("demo", "generic"):
-        assert card.folders[0] == card.name
+        assert card.folders[:1] == (card.name,), lacks(card, f'folders=("{card.name}", ...)')
     assert len(set(card.folders)) == len(card.folders)
     assert not any("/" in folder for folder in card.folders)
     assert card.name not in card.same_images_as
@@ -117,7 +126,9 @@ def test_folders_and_shared_images(card: Card) -> None:
 
 def test_archives(card: Card) -> None:
     if card.group not in ("demo", "generic"):
-        assert bool(card.archives) != (card.name in UNNAMED), "a card names what has to be downloaded"
+        assert bool(card.archives) != (card.name in UNNAMED), lacks(
+            card, "archives=(Archive(FILE, HOLDS), ...): the files to download; UNNAMED lists the datasets without"
+        )
     assert len({(a.into, a.file) for a in card.archives}) == len(card.archives)
     for archive in card.archives:
         assert archive.file
@@ -135,7 +146,9 @@ def test_semantics_and_gotchas_are_sentences(card: Card) -> None:
     semantics = card.semantics
     sentences = [semantics.void, semantics.crowd, semantics.components, semantics.frames]
     if card.group not in ("demo", "generic") and card.tasks != {"edges"}:
-        assert any((*sentences, semantics.parts, semantics.stuff, semantics.overlaps, semantics.dropped))
+        assert any((*sentences, semantics.parts, semantics.stuff, semantics.overlaps, semantics.dropped)), lacks(
+            card, "semantics=Semantics(...): what counts as a mask"
+        )
     for text in [*filter(None, sentences), *card.gotchas]:
         assert text == text.strip()
         assert text.endswith(".")
@@ -167,14 +180,16 @@ def test_shown_in_full(card: Card) -> None:
 @pytest.mark.parametrize("name", SHIPPED)
 def test_the_page_is_the_card_s(name: str) -> None:
     path = ROOT / "docs" / "datasets" / f"{name}.md"
-    assert path.is_file(), "write it: python -m sambench.data.pages docs"
-    assert path.read_text() == pages.page(plugin(name)), "write it anew: python -m sambench.data.pages docs"
+    assert path.is_file(), f"docs/datasets/{name}.md is missing: run {WRITE_PAGES}"
+    assert path.read_text() == pages.page(plugin(name)), f"docs/datasets/{name}.md is out of date: run {WRITE_PAGES}"
 
 
 def test_the_index_page_is_the_cards() -> None:
     text = (ROOT / "docs" / "datasets.md").read_text()
-    assert text == pages.with_table(text, [plugin(name).card for name in SHIPPED])
-    assert sorted(p.stem for p in (ROOT / "docs" / "datasets").glob("*.md")) == SHIPPED
+    expected = pages.with_table(text, [plugin(name).card for name in SHIPPED])
+    assert text == expected, f"the table of docs/datasets.md is out of date: run {WRITE_PAGES}"
+    extra = {p.stem for p in (ROOT / "docs" / "datasets").glob("*.md")} - set(SHIPPED)
+    assert not extra, f"pages of no dataset in docs/datasets/, remove them: {', '.join(sorted(extra))}"
 
 
 def test_a_newcomer_reads_the_way_to_the_data_within_a_minute(card: Card) -> None:

@@ -194,3 +194,11 @@ def test_names_of_test_files_are_unique() -> None:
     """Without packages in tests/, two modules of one name would collide."""
     counts = Counter(path.name for path in (ROOT / "tests").rglob("*.py"))
     assert [name for name, count in counts.items() if count > 1] == []
+
+
+def test_no_test_module_imports_another() -> None:
+    """What two of them need is in tests/helpers/."""
+    paths = sorted((ROOT / "tests").rglob("test_*.py"))
+    names = {path.stem for path in paths}
+    importers = {path.name: top_level_imports(path) & names for path in paths}
+    assert {name: found for name, found in importers.items() if found} == {}
