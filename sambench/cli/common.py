@@ -103,9 +103,9 @@ def echo_skipped(skipped: Sequence[str]) -> None:
 
 def explain_incomplete(path: Path, summary: dict[str, Any], settings: Settings) -> None:
     if summary["n_failed"]:
-        from sambench.runs.directory import failures
+        from sambench.runs.run import Run
 
-        first = next(iter(failures(path)))
+        first = next(iter(Run(path).failures()))
         click.echo(
             f"{path}: {summary['n_failed']} of {summary['n_expected']} images could not be evaluated (first: image "
             f"{first.id}: {first.error}), see {path / 'errors.jsonl'}; the same command tries just them again",

@@ -77,7 +77,7 @@ class Adapter(Protocol):
 
     @staticmethod
     def recognise(source: Any) -> str | None:
-        """The name of the model whose weights a ``checkpoints.Source`` holds, None for another family. May be absent."""
+        """The name of the model whose weights a ``checkpoints.Source`` holds; None: another family. May be absent."""
 
     @staticmethod
     def load(name: str, options: Any, device: str, encode_batch: int) -> Model:

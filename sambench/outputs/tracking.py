@@ -77,7 +77,7 @@ def _entry(run: RunSummary) -> Entry:
         "sambench_version": run.sambench_version,
     }
     metrics = {name: metric.value for name, metric in run.metrics.items() if metric.value is not None}
-    return Entry(f"{run.task} {run.dataset} {run.name}", about | options, metrics, run.path / "summary.json")
+    return Entry(f"{run.task} {run.dataset} {run.name}", about | options, metrics, run.file)
 
 
 def _to_mlflow(mlflow: Any, project: str, entry: Entry) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from sambench.errors import UsageError
 from sambench.reporting import formatting
 from sambench.reporting.baseline import alike
 from sambench.reporting.latencies import FIGURES, Latency, Quantiles, Setting, figures_as_dict
@@ -124,8 +124,8 @@ def _other_options(row: Row, latency: Latency) -> str:
 def _model_options(run: RunSummary) -> dict[str, Any]:
     """From the manifest; none where that does not say. Site pages tell of a manifest that is broken."""
     try:
-        options = json.loads((run.path / "manifest.json").read_bytes())["spec"]["model_options"]
-    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        options = run.manifest()["spec"]["model_options"]
+    except (UsageError, LookupError, TypeError):
         return {}
     return options if isinstance(options, dict) else {}
 

@@ -19,8 +19,8 @@ from sambench.core.dataset import Dataset
 from sambench.core.task import Cases, Task
 from sambench.errors import UsageError
 from sambench.plugins import registry
-from sambench.runs.directory import Failure, RunError, RunSpec, failures, read_json, read_records
-from sambench.runs.summaries import RunSummary, read_summary
+from sambench.runs.directory import Failure, RunSpec, failures, read_json, read_records
+from sambench.runs.summaries import RunSummary, read_manifest, read_summary
 
 
 class Run:
@@ -46,14 +46,14 @@ class Run:
     @cached_property
     def manifest(self) -> Mapping[str, Any]:
         """Content of ``manifest.json``. Raises UsageError if it is not a manifest."""
-        file = self.path / "manifest.json"
+        manifest = read_manifest(self.path)
         try:
-            manifest = read_json(file)
             RunSpec(**manifest["spec"])
             dict(manifest["sessions"][-1])
-        except (KeyError, IndexError, TypeError, ValueError, RunError) as error:
-            raise UsageError(f"{file} is not a manifest of this version of sambench ({error})") from error
-        return dict(manifest)
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            what = f"{self.path / 'manifest.json'} is not a manifest of this version of sambench"
+            raise UsageError(f"{what} ({error})") from error
+        return manifest
 
     @cached_property
     def spec(self) -> RunSpec:

@@ -7,11 +7,14 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from sambench.core.task import MetricValue
 from sambench.errors import UsageError
 from sambench.text import one_line
+
+if TYPE_CHECKING:
+    from sambench.runs.directory import Failure
 
 SCHEMA = 1
 ASIDE = "accuracy"
@@ -75,6 +78,22 @@ class RunSummary:
         """``model@short digest``: two weights files under one model name are two rows."""
         return f"{self.model}@{self.weights_digest[:SHORT_DIGEST]}"
 
+    @property
+    def file(self) -> Path:
+        """The file that the summary was read from."""
+        return self.path / "summary.json"
+
+    def manifest(self) -> dict[str, Any]:
+        """Return ``manifest.json`` as it is. Raises UsageError if it cannot be read."""
+        return read_manifest(self.path)
+
+    def failures(self) -> list[Failure]:
+        """Return the samples that failed, with the reason."""
+        # It brings pyarrow along, which most reports do without.
+        from sambench.runs.directory import failures
+
+        return failures(self.path) if self.n_failed else []
+
     def unit_of(self, metric: str) -> str:
         """The unit of a metric; one that the summary does not name (the mean of each image's best F) is a fraction."""
         return self.metrics[metric].unit if metric in self.metrics else "fraction"
@@ -92,6 +111,18 @@ class RunSummary:
             self.weights_digest,
             self.signature,
         )
+
+
+def read_manifest(run: Path) -> dict[str, Any]:
+    """Return the ``manifest.json`` of a run directory, whatever it says. Raises UsageError if it cannot be read."""
+    file = run / "manifest.json"
+    try:
+        content = json.loads(file.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise UsageError(f"{file} cannot be read ({one_line(str(error))[:200]})") from error
+    if not isinstance(content, dict):
+        raise UsageError(f"{file} is not a JSON object")
+    return content
 
 
 def load_summaries(paths: Iterable[Path | str]) -> list[RunSummary]:

@@ -20,7 +20,7 @@ from sambench.reporting.site.site_views import BoardView
 from sambench.runs.summaries import RunSummary
 
 if TYPE_CHECKING:
-    from sambench.runs.directory import Failure
+    pass
 
 ASSETS = ("style.css", "site.js")
 GROUPS_SHOWN = 100
@@ -157,7 +157,7 @@ def _model(model: str, digest: str, views: Sequence[BoardView], content: Content
 
 def _run(run: RunSummary, content: Content) -> bytes:
     folder = site_links.gallery_folder(run)
-    failed = _failures(run)
+    failed = run.failures()
     pending = run.n_expected - run.n_scored - run.n_failed - run.n_excluded
     return _page(
         "run.html",
@@ -172,15 +172,6 @@ def _run(run: RunSummary, content: Content) -> bytes:
         charts=charts(run),
         gallery=gallery(content.out / folder),
         gallery_folder=folder,
-        manifest=site_views.manifest(run.path),
+        manifest=site_views.manifest(run),
         pictures=by_note(p for p in content.pictures if run.dataset == p.dataset and run.task == p.task),
     )
-
-
-def _failures(run: RunSummary) -> list[Failure]:
-    if not run.n_failed:
-        return []
-    # It brings pyarrow along, which most reports do without.
-    from sambench.runs.directory import failures
-
-    return failures(run.path)

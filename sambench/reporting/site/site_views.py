@@ -6,13 +6,13 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from sambench import text
 from sambench.core.task import MetricValue
+from sambench.errors import UsageError
 from sambench.reporting.leaderboard import Leaderboard, Row, in_unit, title
 from sambench.reporting.reference import Published
+from sambench.runs.summaries import RunSummary
 
 MARK_WORDS = {"†": "not zero-shot", "?": "zero-shot unknown", "…": "incomplete"}
 """What a screen reader says for a mark; the legend of the table has the sentence."""
@@ -106,16 +106,14 @@ def heading(metric: str, unit: str, lower: bool) -> str:
     return in_unit(title(metric), unit) + (", less is better" if lower else "")
 
 
-def manifest(run: Path) -> Manifest:
+def manifest(run: RunSummary) -> Manifest:
     """The manifest of a run directory. One that is missing or broken is no reason to withhold the results: the page
     says so."""
-    file = run / "manifest.json"
     try:
-        content = json.loads(file.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        return Manifest({}, {}, {}, problem=f"manifest.json cannot be read ({text.one_line(str(error))[:200]})")
-    if not isinstance(content, dict):
-        return Manifest({}, {}, {}, problem="manifest.json is not a JSON object")
+        content = run.manifest()
+    except UsageError as error:
+        # Not the folder: a page may be shown elsewhere.
+        return Manifest({}, {}, {}, problem=str(error).removeprefix(f"{run.path}/"))
     sessions = [one for one in _list(content.get("sessions")) if isinstance(one, dict)]
     last = {key: value for key, value in (sessions[-1] if sessions else {}).items() if key not in PRIVATE}
     timings = _dict(content.get("timings"))
