@@ -158,7 +158,7 @@ def test_failures_are_one_line() -> None:
     except ValueError as error:
         surprise = failure_of("a", error)
     assert surprise.error == "ValueError: two lines"
-    assert "test_engine.py:" in surprise.where
+    assert "test_execute.py:" in surprise.where
 
 
 def test_workers_that_die_over_an_image_fail_it_in_one_line(toy_data: Path, tmp_path: Path, sambench_cli: Any) -> None:

@@ -282,9 +282,9 @@ def test_a_node_where_something_is_missing_is_named(
     elif broken == "sambench":
         # A class of a module that is here alone stands in for sambench where it is not installed.
         elsewhere: Any = ModuleType("only_here")
-        elsewhere.RayActor = type("Seat", (ray_workers.RayActor,), {"__module__": "only_here"})
+        elsewhere.RayActor = type("RayActor", (ray_workers.RayActor,), {"__module__": "only_here"})
         monkeypatch.setitem(sys.modules, "only_here", elsewhere)
-        monkeypatch.setattr(ray_workers, "Seat", elsewhere.RayActor)
+        monkeypatch.setattr(ray_workers, "RayActor", elsewhere.RayActor)
         message = (
             r"^no worker can be started on node [\d.]+: ModuleNotFoundError: No module named 'only_here'; sambench"
         )
