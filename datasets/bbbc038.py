@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from sambench.errors import DataError, UsageError
-from sambench.readers.files import candidates, files_by_stem, list_folder
+from sambench.readers.files import files_by_stem, first_place, list_folder
 from sambench.readers.images import SUFFIXES, image_size, read_image
 from sambench.readers.mask_png import read_binary_masks
 from sambench.types import Archive, Card, IndexEntry, PaperUse, Sample, Semantics, Split
@@ -73,10 +73,11 @@ class BBBC038:
 
     @classmethod
     def locate(cls, root: Path, split: str, options: Options) -> Path | None:
-        for base in candidates(root, CARD.folders):
-            if any((folder / "masks").is_dir() for at in _places(base, split) for folder in _id_folders(at)):
-                return base
-        return None
+        return first_place(
+            root,
+            CARD.folders,
+            lambda base: any((folder / "masks").is_dir() for at in _places(base, split) for folder in _id_folders(at)),
+        )
 
     def index(self) -> Sequence[IndexEntry]:
         bare = [folder for folder in self._ids.values() if not (folder / "masks").is_dir()]
