@@ -217,7 +217,7 @@ def test_a_view_is_asked_one_thing_at_a_time() -> None:
 
     assert together(two_threads, other)[0] == [None, None]
     assert len(errors) == 1
-    assert "two things at once" in errors[0]
+    assert "two questions at the same time" in errors[0]
 
 
 def test_nothing_to_measure() -> None:

@@ -151,27 +151,27 @@ def job(data: Path, reference: str, **changes: Any) -> Job:
 
 
 class Watched(RayPool):
-    """Remembers who was hired and what became known."""
+    """Remembers who was started and what became known."""
 
     def __init__(self, job: Job) -> None:
         super().__init__(job)
         self.names: list[int] = []
         self.lost: list[str] = []
 
-    def hire(self) -> int:
-        self.names.append(super().hire())
+    def start(self) -> int:
+        self.names.append(super().start())
         return self.names[-1]
 
-    def news(self, seconds: float) -> list[News[int]]:
-        news = super().news(seconds)
+    def poll(self, seconds: float) -> list[News[int]]:
+        news = super().poll(seconds)
         self.lost += [one.lost for one in news if one.lost]
         return news
 
 
 def run(
-    crew: RayPool, workers: int = 2, work: Sequence[Batch] = WORK, stop: threading.Event | None = None
+    pool: RayPool, workers: int = 2, work: Sequence[Batch] = WORK, stop: threading.Event | None = None
 ) -> list[BatchResult]:
-    return list(dispatch(crew, work, workers, 1, stop or threading.Event()))
+    return list(dispatch(pool, work, workers, 1, stop or threading.Event()))
 
 
 def records(done: Sequence[BatchResult]) -> Mapping[int, pa.Table]:
@@ -199,9 +199,9 @@ def test_records_are_those_of_one_process(
 ) -> None:
     assert ray_workers.capacity("cpu", 1) == 2
     assert ray_workers.capacity("cpu", 2) == 1, "there is always one, which may have to wait for its node"
-    crew = Watched(job(toy_data, toy_model))
-    assert records(run(crew)) == expected
-    assert (len(crew.names), crew.lost) == (2, [])
+    pool = Watched(job(toy_data, toy_model))
+    assert records(run(pool)) == expected
+    assert (len(pool.names), pool.lost) == (2, [])
 
 
 def test_a_worker_has_the_surroundings_of_who_hired_it(
@@ -220,17 +220,17 @@ def test_a_worker_has_the_surroundings_of_who_hired_it(
 def test_a_dead_process_costs_nothing(
     connected: Any, expected: Mapping[int, pa.Table], toy_data: Path, models: Path
 ) -> None:
-    crew = Watched(job(toy_data, f"{models}:Dying"))
-    assert records(run(crew)) == expected
+    pool = Watched(job(toy_data, f"{models}:Dying"))
+    assert records(run(pool)) == expected
     assert (models.parent / "died").is_file()
-    (lost,) = crew.lost
+    (lost,) = pool.lost
     assert lost.startswith("its process was ended (out of memory?) (on node ")
 
 
 def test_a_dead_node_costs_nothing(
     connected: Any, expected: Mapping[int, pa.Table], toy_data: Path, models: Path
 ) -> None:
-    """The worker that is hired in place of the lost one finds no room: nothing waits for it."""
+    """The worker that is started in place of the lost one finds no room: nothing waits for it."""
     note = models.parent / "raylet"
 
     def remove() -> None:
@@ -239,29 +239,29 @@ def test_a_dead_node_costs_nothing(
         (node,) = [n for n in connected.worker_nodes if n.all_processes["raylet"][0].process.pid == pid]
         connected.remove_node(node, allow_graceful=False)
 
-    crew = Watched(job(toy_data, f"{models}:Doomed"))
+    pool = Watched(job(toy_data, f"{models}:Doomed"))
     remover = threading.Thread(target=remove)
     remover.start()
     try:
-        assert records(run(crew)) == expected
+        assert records(run(pool)) == expected
     finally:
         remover.join()
         connected.add_node(num_cpus=1)
-    (lost,) = crew.lost
+    (lost,) = pool.lost
     assert "on node" in lost
-    assert len(crew.names) == 3
+    assert len(pool.names) == 3
 
 
 def test_a_stop_finishes_what_is_in_work(
     connected: Any, expected: Mapping[int, pa.Table], toy_data: Path, models: Path
 ) -> None:
-    crew, stop, done = Watched(job(toy_data, f"{models}:Slow")), threading.Event(), []
-    for one in dispatch(crew, WORK, 3, 1, stop):
+    pool, stop, done = Watched(job(toy_data, f"{models}:Slow")), threading.Event(), []
+    for one in dispatch(pool, WORK, 3, 1, stop):
         done.append(one)
         stop.set()
     assert 1 <= len(done) <= 4
     assert all(expected[number] == table for number, table in records(done).items())
-    assert len(crew.lost) == 3, "also the one that never found room"
+    assert len(pool.lost) == 3, "also the one that never found room"
 
 
 @pytest.mark.parametrize("broken", ["weights", "versions", "model", "sambench"])
@@ -274,7 +274,7 @@ def test_a_node_where_something_is_missing_is_named(
         asked = job(toy_data, toy_model, model=model)
         size = ray_workers._size
         monkeypatch.setattr(ray_workers, "_size", lambda path: 7 if path == "/only/here.pth" else size(path))
-        message = r"/only/here.pth is not there on node \S+ \(\S+\): data, weights and plugins have to lie on a file"
+        message = r"/only/here.pth is missing on node \S+ \(\S+\): keep data, weights and plugins on a file system"
     elif broken == "versions":
         facts = provenance.facts()
         monkeypatch.setattr(provenance, "facts", lambda: {**facts, "versions": {**facts["versions"], "torch": "1.0"}})
