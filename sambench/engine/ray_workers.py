@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from sambench.engine.worker_thread import WorkerReport, WorkerThread
 
 OBJECT_STORE = 256 * 2**20
-"""Bytes of a cluster made here for what is on its way: records, and the few files that tasks keep."""
+"""Bytes of the object store of a cluster made here: records in transit, and the few files that tasks keep."""
 REACH_SECONDS = 10.0
 PATIENCE_SECONDS = 60.0
 """How long a cluster may be without a node that is large enough; how often a full cluster is reported."""
@@ -51,7 +51,7 @@ _REVISION = "revision"
 
 
 def connect(address: str) -> None:
-    """Connects this process to a Ray cluster, once; what is connected already stays so.
+    """Connects this process to a Ray cluster, unless it is connected already.
 
     ``address``: ``HOST:PORT`` of its head; ``auto``, the cluster that this machine is a node of; empty, what
     ``RAY_ADDRESS`` says, or else a cluster of this machine's cores and GPUs that ends with this process.
@@ -83,7 +83,7 @@ def connect(address: str) -> None:
         if address != "auto":
             _reach(address)
         start = {"address": address, **quiet}
-    # Ray puts a handler of its own in place of the one for SIGTERM, with which a run ends in good order.
+    # Ray replaces the handler of SIGTERM, with which a run ends in good order.
     handler = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(**start)
@@ -247,7 +247,7 @@ class RayActor:
         for name in [name for name in os.environ if name.startswith(_MIRRORED)]:
             del os.environ[name]
         os.environ.update(environment)
-        with suppress(OSError):  # what is missed then is named by `open`
+        with suppress(OSError):  # `open` names the missing paths
             os.chdir(folder)
         self._thread: WorkerThread
 

@@ -50,7 +50,7 @@ FITTING: dict[tuple[str, str, str], int] = {}
 
 
 def fitting_batch(model: zoo.LocatedModel, device: str) -> int:
-    """How many images fit on a GPU at once; see :func:`sambench.models.common.memory.fitting_batch`. Loads the
+    """How many images fit on a GPU together; see :func:`sambench.models.common.memory.fitting_batch`. Loads the
     model."""
     import torch
 

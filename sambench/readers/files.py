@@ -45,10 +45,10 @@ def list_folder(folder: Path) -> list[str]:
 def candidates(root: Path, folders: Collection[str]) -> list[Path]:
     """Where a dataset may be, the likeliest place first: existing folders, none twice.
 
-    The data root itself; the named folders in it (``folders`` in their order, letter case set aside); below those,
-    and below a root of such a name, what unzipping adds: one folder in which all lies or one of the names again, two
-    levels deep; last the root's parent, if the root is named like one of the folders, or its parent is, or like a
-    part of a dataset (``val2017``, ``images``): the root then was taken one level too deep.
+    The data root itself; the named folders in it (``folders`` in their order, ignoring case); below those, and below a
+    root of such a name, the folders that unzipping adds, up to two levels: a single folder, or one with such a name;
+    last the root's parent, if the root or its parent has such a name, or the root that of a part of a dataset
+    (``val2017``, ``images``): then the root was given one level too deep.
     """
     rank = {nfc(name).casefold(): place for place, name in reversed(list(enumerate(folders)))}
     full = Path(os.path.abspath(root))
