@@ -19,7 +19,7 @@ from sambench.readers.ade_annotation import (
     read_objects,
     read_segments,
 )
-from sambench.readers.files import candidates
+from sambench.readers.files import first_place
 from sambench.readers.images import image_size, read_image
 from sambench.readers.label_files import count_in_files
 from sambench.readers.listing import ListedDataset, Listing, MissingImages, count_masks, list_images
@@ -90,7 +90,7 @@ class Ade20k(ListedDataset):
 
     @classmethod
     def locate(cls, root: Path, split: str, options: Options) -> Path | None:
-        return next((at for at in candidates(root, CARD.folders) if _folder(at, split)), None)
+        return first_place(root, CARD.folders, lambda at: _folder(at, split))
 
     def load(self, id: str) -> Sample:
         path = self.image_file(id)

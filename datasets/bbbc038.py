@@ -11,7 +11,7 @@ from typing import ClassVar
 from typing_extensions import override
 
 from sambench.errors import DataError, UsageError
-from sambench.readers.files import candidates, files_by_stem, list_folder
+from sambench.readers.files import files_by_stem, first_place, list_folder
 from sambench.readers.images import SUFFIXES, image_size, read_image
 from sambench.readers.mask_png import read_binary_masks
 from sambench.types import Archive, Card, Dataset, IndexEntry, PaperUse, Sample, Semantics, Split
@@ -74,10 +74,11 @@ class BBBC038(Dataset):
 
     @classmethod
     def locate(cls, root: Path, split: str, options: Options) -> Path | None:
-        for base in candidates(root, CARD.folders):
-            if any((folder / "masks").is_dir() for at in _places(base, split) for folder in _id_folders(at)):
-                return base
-        return None
+        return first_place(
+            root,
+            CARD.folders,
+            lambda base: any((folder / "masks").is_dir() for at in _places(base, split) for folder in _id_folders(at)),
+        )
 
     def index(self) -> Sequence[IndexEntry]:
         bare = [folder for folder in self._ids.values() if not (folder / "masks").is_dir()]

@@ -11,7 +11,7 @@ from typing import ClassVar, Literal
 from typing_extensions import override
 
 from sambench.errors import DataError
-from sambench.readers.files import candidates, list_folder
+from sambench.readers.files import first_place, list_folder
 from sambench.readers.images import image_size, read_image, read_labels
 from sambench.readers.label_files import list_label_files
 from sambench.readers.label_maps import masks_by_value, values_of
@@ -92,9 +92,10 @@ class Cityscapes(ListedDataset):
 
     @classmethod
     def locate(cls, root: Path, split: str, options: Options) -> Path | None:
-        halves = ("leftImg8bit", "gtFine")
-        found = [(sum(_half(at, name, split).is_dir() for name in halves), at) for at in candidates(root, CARD.folders)]
-        return next((at for wanted in (2, 1) for count, at in found if count == wanted), None)
+        def halves(at: Path) -> list[bool]:
+            return [_half(at, name, split).is_dir() for name in ("leftImg8bit", "gtFine")]
+
+        return first_place(root, CARD.folders, lambda at: all(halves(at)), lambda at: any(halves(at)))
 
     def load(self, id: str) -> Sample:
         path = self.image_file(id)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from sambench.readers.coco_json import CocoDataset, CocoReader, images_in
-from sambench.readers.files import candidates
+from sambench.readers.files import first_place
 from sambench.readers.listing import ListingOptions
 from sambench.types import Archive, Card, Semantics, Split
 
@@ -62,7 +62,7 @@ class Coco(CocoDataset):
 
     @classmethod
     def locate(cls, root: Path, split: str, options: ListingOptions) -> Path | None:
-        return next((base for base in candidates(root, CARD.folders) if (base / _labels(split)).is_file()), None)
+        return first_place(root, CARD.folders, lambda base: (base / _labels(split)).is_file())
 
 
 def _labels(split: str) -> str:

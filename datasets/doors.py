@@ -11,7 +11,7 @@ from typing import ClassVar
 from typing_extensions import override
 
 from sambench.errors import DataError
-from sambench.readers.files import candidates, files_by_stem
+from sambench.readers.files import files_by_stem, first_place
 from sambench.readers.images import SUFFIXES, image_size, read_image
 from sambench.readers.label_files import list_label_files
 from sambench.readers.listing import ListedDataset, Listing, MissingImages
@@ -76,13 +76,8 @@ class Doors(ListedDataset):
     @classmethod
     def locate(cls, root: Path, split: str, options: Options) -> Path | None:
         part = split.partition("-")[0]
-        return next(
-            (
-                at
-                for at in candidates(root, CARD.folders)
-                if any((_folder(at, part) / half).is_dir() for half in ("img", "mask"))
-            ),
-            None,
+        return first_place(
+            root, CARD.folders, lambda at: any((_folder(at, part) / half).is_dir() for half in ("img", "mask"))
         )
 
     def load(self, id: str) -> Sample:

@@ -11,7 +11,7 @@ from typing import ClassVar
 from typing_extensions import override
 
 from sambench.errors import DataError
-from sambench.readers.files import candidates
+from sambench.readers.files import first_place
 from sambench.readers.images import image_size, read_image
 from sambench.readers.label_files import list_label_files
 from sambench.readers.label_maps import voc_colours
@@ -104,8 +104,7 @@ class Dram(ListedDataset):
 
     @classmethod
     def locate(cls, root: Path, split: str, options: Options) -> Path | None:
-        halves = [at for at in candidates(root, CARD.folders) if any(_halves(at))]
-        return next((at for at in halves if all(_halves(at))), next(iter(halves), None))
+        return first_place(root, CARD.folders, lambda at: all(_halves(at)), lambda at: any(_halves(at)))
 
     def load(self, id: str) -> Sample:
         path = self.image_file(id)

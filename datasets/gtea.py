@@ -11,7 +11,7 @@ from typing import ClassVar, Literal
 from typing_extensions import override
 
 from sambench.errors import DataError, UsageError
-from sambench.readers.files import candidates
+from sambench.readers.files import first_place
 from sambench.readers.images import image_size, read_image, read_labels
 from sambench.readers.label_files import list_label_files
 from sambench.readers.label_maps import components, masks_by_value
@@ -98,7 +98,7 @@ class Gtea(ListedDataset):
     @classmethod
     def locate(cls, root: Path, split: str, options: Options) -> Path | None:
         halves = [part + half for part in _FOLDERS[split] for half in ("/Images", "/Annotations", "/Masks")]
-        return next((at for at in candidates(root, CARD.folders) if any((at / half).is_dir() for half in halves)), None)
+        return first_place(root, CARD.folders, lambda at: any((at / half).is_dir() for half in halves))
 
     def load(self, id: str) -> Sample:
         path = self.image_file(id)

@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from sambench.errors import DataError, UsageError
 from sambench.readers.any_form import Annotations, Files, Form, annotations_of, by_stem, is_label
-from sambench.readers.files import candidates, nfc
+from sambench.readers.files import first_place, nfc
 from sambench.readers.images import image_size, read_image
 from sambench.readers.layers import painted_over
 from sambench.readers.listing import ListedDataset, Listing, MissingImages, list_images
@@ -80,7 +80,7 @@ class Ibd(ListedDataset):
     def locate(cls, root: Path, split: str, options: Options) -> Path | None:
         # Any folder of images would do, so only one that bears a name of the dataset is believed.
         names = {nfc(name).casefold() for name in CARD.folders}
-        return next((at for at in candidates(root, CARD.folders) if nfc(at.resolve().name).casefold() in names), None)
+        return first_place(root, CARD.folders, lambda at: nfc(at.resolve().name).casefold() in names)
 
     def load(self, id: str) -> Sample:
         path = self.image_file(id)

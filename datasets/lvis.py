@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
 from sambench.readers.coco_json import CocoDataset, CocoReader
-from sambench.readers.files import candidates
+from sambench.readers.files import first_place
 from sambench.readers.listing import ListingOptions
 from sambench.types import Archive, Card, PaperUse, Semantics, Split
 
@@ -103,9 +103,7 @@ class Lvis(CocoDataset):
 
     @classmethod
     def locate(cls, root: Path, split: str, options: Options) -> Path | None:
-        return next(
-            (base for base in candidates(root, CARD.folders) if _annotations(base, split, options.annotations)), None
-        )
+        return first_place(root, CARD.folders, lambda base: _annotations(base, split, options.annotations))
 
 
 def _file_name(split: str, given: str) -> str:

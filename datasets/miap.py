@@ -15,7 +15,7 @@ from typing_extensions import override
 
 from sambench.errors import DataError, UsageError
 from sambench.readers import openimages
-from sambench.readers.files import candidates
+from sambench.readers.files import first_place
 from sambench.readers.images import image_size, read_image
 from sambench.readers.listing import ListedDataset, Listing, MissingImages, list_images
 from sambench.readers.openimages import Box, MaskRow, PersonRow
@@ -95,7 +95,7 @@ class Miap(ListedDataset):
 
     @classmethod
     def locate(cls, root: Path, split: str, options: Options) -> Path | None:
-        return next((at for at in candidates(root, CARD.folders) if (at / BOXES).is_file()), None)
+        return first_place(root, CARD.folders, lambda at: (at / BOXES).is_file())
 
     def load(self, id: str) -> Sample:
         path = self.image_file(id)

@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from sambench.errors import DataError, UsageError
 from sambench.readers import via_json
-from sambench.readers.files import candidates, files_by_stem
+from sambench.readers.files import files_by_stem, first_place
 from sambench.readers.images import SUFFIXES, image_size, read_image
 from sambench.readers.listing import ListedDataset, Listing, ListingOptions, list_images
 from sambench.types import Archive, Card, PaperUse, Sample, Semantics, Split
@@ -69,10 +69,12 @@ class Ndd20(ListedDataset):
 
     @classmethod
     def locate(cls, root: Path, split: str, options: ListingOptions) -> Path | None:
-        bases = candidates(root, CARD.folders)
-        labels = [at for at in bases if any(_labels(at, side).is_file() for side in _SIDES.values())]
-        images = [at for at in bases if all((at / side).is_dir() for side in _SIDES.values())]
-        return next(iter(labels + images), None)
+        return first_place(
+            root,
+            CARD.folders,
+            lambda at: any(_labels(at, side).is_file() for side in _SIDES.values()),
+            lambda at: all((at / side).is_dir() for side in _SIDES.values()),
+        )
 
     def load(self, id: str) -> Sample:
         if id not in self._regions:

@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from sambench.errors import DataError, UsageError
 from sambench.readers import video_json
-from sambench.readers.files import candidates, list_folder
+from sambench.readers.files import first_place, list_folder
 from sambench.readers.images import read_image
 from sambench.readers.listing import ListedDataset, Listing, ListingOptions, list_images
 from sambench.types import Archive, Card, PaperUse, Sample, Semantics, Split
@@ -69,9 +69,10 @@ class Ovis(ListedDataset):
 
     @classmethod
     def locate(cls, root: Path, split: str, options: ListingOptions) -> Path | None:
-        bases = candidates(root, CARD.folders)
-        bare = (at for at in bases if at.name.casefold() == "ovis" and (at / split).is_dir())
-        return next((at for at in bases if _annotations(at, split)), next(bare, None))
+        def bare(at: Path) -> bool:
+            return at.name.casefold() == "ovis" and (at / split).is_dir()
+
+        return first_place(root, CARD.folders, lambda at: _annotations(at, split), bare)
 
     def load(self, id: str) -> Sample:
         if id not in self._file.frames:

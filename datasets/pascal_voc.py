@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from sambench.errors import DataError, UsageError
-from sambench.readers.files import candidates, files_by_stem
+from sambench.readers.files import files_by_stem, first_place
 from sambench.readers.images import image_size, read_image, read_labels
 from sambench.readers.label_files import count_in_files
 from sambench.readers.label_maps import commonest, masks_by_value
@@ -74,8 +74,7 @@ class PascalVoc(ListedDataset):
 
     @classmethod
     def locate(cls, root: Path, split: str, options: ListingOptions) -> Path | None:
-        places = candidates(root, CARD.folders)
-        return next((at for at in places if (at / "ImageSets" / "Segmentation").is_dir()), None)
+        return first_place(root, CARD.folders, lambda at: (at / "ImageSets" / "Segmentation").is_dir())
 
     def load(self, id: str) -> Sample:
         path = self.image_file(id)

@@ -10,7 +10,7 @@ from typing import ClassVar
 from typing_extensions import override
 
 from sambench.errors import DataError, UsageError
-from sambench.readers.files import candidates, files_by_stem
+from sambench.readers.files import files_by_stem, first_place
 from sambench.readers.images import image_size, read_image
 from sambench.readers.label_files import list_label_files
 from sambench.readers.listing import ListedDataset, Listing, ListingOptions
@@ -67,10 +67,7 @@ class Ppdls(ListedDataset):
     @classmethod
     def locate(cls, root: Path, split: str, options: ListingOptions) -> Path | None:
         subsets = split.split("+")
-        return next(
-            (at for at in candidates(root, CARD.folders) if any(_folder(at, subset).is_dir() for subset in subsets)),
-            None,
-        )
+        return first_place(root, CARD.folders, lambda at: any(_folder(at, subset).is_dir() for subset in subsets))
 
     def load(self, id: str) -> Sample:
         path = self.image_file(id)

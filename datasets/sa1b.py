@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from typing_extensions import override
 
 from sambench.errors import DataError, UsageError
-from sambench.readers.files import candidates, files_by_stem, list_folder
+from sambench.readers.files import files_by_stem, first_place, list_folder
 from sambench.readers.images import SUFFIXES, read_image
 from sambench.readers.json.file import read_json
 from sambench.readers.label_files import count_in_files
@@ -61,7 +61,7 @@ class Sa1b(ListedDataset):
 
     @classmethod
     def locate(cls, root: Path, split: str, options: Options) -> Path | None:
-        return next((at for at in candidates(root, CARD.folders) if _shards(at)), None)
+        return first_place(root, CARD.folders, lambda at: _shards(at))
 
     def load(self, id: str) -> Sample:
         if id not in self._labels:

@@ -11,7 +11,7 @@ from typing import ClassVar, Literal
 from typing_extensions import override
 
 from sambench.errors import UsageError
-from sambench.readers.files import candidates, files_by_stem
+from sambench.readers.files import files_by_stem, first_place
 from sambench.readers.images import SUFFIXES, read_image
 from sambench.readers.label_files import count_in_files
 from sambench.readers.listing import ListedDataset, Listing, MissingImages, list_images
@@ -83,11 +83,10 @@ class WoodScape(ListedDataset):
 
     @classmethod
     def locate(cls, root: Path, split: str, options: Options) -> Path | None:
-        bases = candidates(root, CARD.folders)
-        images_only = (
-            at for at in bases if at.name.casefold().startswith("woodscape") and (at / "rgb_images").is_dir()
-        )
-        return next((at for at in bases if (at / "instance_annotations").is_dir()), next(images_only, None))
+        def images_only(at: Path) -> bool:
+            return at.name.casefold().startswith("woodscape") and (at / "rgb_images").is_dir()
+
+        return first_place(root, CARD.folders, lambda at: (at / "instance_annotations").is_dir(), images_only)
 
     def load(self, id: str) -> Sample:
         scene = self._read(self._labels / f"{id}.json")

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.paths import ROOT
-from helpers.toy_runs import Call, arguments
+from helpers.toy_runs import STARTED, Call, Gate, arguments
 from hypothesis import HealthCheck, settings
 from PIL import Image
 
@@ -54,7 +54,7 @@ def real_data() -> Path:
 
 
 TOY_MODEL = '''
-import os, time
+import os
 import numpy as np
 
 class Toy:
@@ -62,7 +62,11 @@ class Toy:
     trained_on = ()
 
     def set_image(self, image):
-        time.sleep(float(os.environ.get("TOY_SECONDS", "0")))
+        if gate := os.environ.get("TOY_GATE"):
+            with open(gate + ".asked", "ab") as asked:
+                asked.write(b".")
+            with open(gate, "rb", buffering=0) as pipe:
+                pipe.read(1)
         if image[0, 0, 0] == 13:
             raise RuntimeError("an unlucky image")
         self.image = image.astype(np.float64)
@@ -170,6 +174,25 @@ def undisturbed(sambench_cli: Call, toy_data: Path, toy_model: str, tmp_path_fac
     out = tmp_path_factory.mktemp("undisturbed")
     sambench_cli(*arguments(toy_data, toy_model, out, "--workers", 1))
     return out
+
+
+@pytest.fixture(autouse=True)
+def no_run_is_left() -> Iterator[None]:
+    """A test that fails half-way leaves no process behind."""
+    yield
+    while STARTED:
+        child = STARTED.pop()
+        if child.poll() is None:
+            child.kill()
+            child.wait()
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Iterator[Gate]:
+    """Holds back the toy model of the runs that are started with it."""
+    made = Gate(tmp_path)
+    yield made
+    made.close()
 
 
 @pytest.fixture

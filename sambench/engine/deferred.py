@@ -1,4 +1,4 @@
-"""Metrics that are computed on threads, behind the model."""
+"""Metrics computed on threads, behind the model."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from sambench.engine.job import BatchResult, Result
 from sambench.engine.spans import SpanRecorder
 
 BEHIND = 2
-"""Samples for each evaluating thread that may wait for it, besides the one in its hands: bounds what they hold."""
+"""Samples that may wait for each evaluating thread, besides its current one: bounds the memory they hold."""
 
 
 class DeferredMetrics:
-    """What is measured later than the model needs it: on threads, while the model goes on, but not far.
+    """Metrics computed on threads while the model goes on, a bounded number of samples ahead.
 
-    Holds batches in the order in which they came, with everything that is still to be done for them.
+    Holds batches in order of arrival, with their remaining work.
     """
 
     def __init__(self, schemas: Sequence[pa.Schema], threads: int, trace: SpanRecorder | None = None) -> None:
@@ -40,7 +40,7 @@ class DeferredMetrics:
 
     @property
     def ready(self) -> bool:
-        """Whether everything is done for the oldest."""
+        """Whether the oldest batch is complete."""
         return not self._unfinished([self._waiting[0]])
 
     @property
@@ -53,7 +53,7 @@ class DeferredMetrics:
         return sum(not future.done() for _, futures in waiting for _, future in futures)
 
     def pop(self) -> BatchResult:
-        """The oldest, once everything is done for it."""
+        """The oldest batch, once it is complete."""
         done, futures = self._waiting.popleft()
         for result, future in futures:
             began = time.perf_counter()
@@ -65,7 +65,7 @@ class DeferredMetrics:
         return done
 
     def close(self) -> None:
-        """Gives up what is not begun, and waits for what is."""
+        """Cancels work that has not begun, and waits for the rest."""
         for _, futures in self._waiting:
             for _, future in futures:
                 future.cancel()
@@ -83,17 +83,17 @@ class DeferredMetrics:
 def finished(
     results: Iterable[BatchResult], schemas: Sequence[pa.Schema], threads: int
 ) -> Generator[BatchResult, None, None]:
-    """Results with everything done that was left for later, on so many threads, in the order in which they came.
+    """Results with their deferred work done, on ``threads`` threads, in order of arrival.
 
-    The next result is asked for while earlier ones are still in work, as long as few samples are.
+    The next result is asked for while few samples of earlier ones are unfinished.
     """
-    behind = DeferredMetrics(schemas, threads)
+    deferred = DeferredMetrics(schemas, threads)
     try:
         for done in results:
-            behind.add(done)
-            while len(behind) and (behind.full or behind.ready):
-                yield behind.pop()
-        while len(behind):
-            yield behind.pop()
+            deferred.add(done)
+            while len(deferred) and (deferred.full or deferred.ready):
+                yield deferred.pop()
+        while len(deferred):
+            yield deferred.pop()
     finally:
-        behind.close()
+        deferred.close()

@@ -1,4 +1,4 @@
-"""Encodings on the way through a worker: found in the cache, restored, kept."""
+"""The encodings of a worker: looked up in the cache, restored, kept."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sambench.engine.job import Job
 
 
 class Encodings:
-    """The encodings of one job's images between runs, where they are kept, and rounded, where they are to be.
+    """Keeps the encodings of one job's images between runs, and rounds them, where the job asks for it.
 
     Does nothing for a model whose encodings cannot be kept (:attr:`sambench.core.model.Model.encoding_key`).
     """
@@ -34,7 +34,7 @@ class Encodings:
         if job.encodings is None:
             return
         if self._model is None:
-            _say(f"{job.model.name} has no encodings that could be kept: every image is encoded")
+            _say(f"{job.model.name} has no encodings to keep: encoding every image")
             return
         self._cache = EncodingCache(job.encodings, _say)
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="keep")
@@ -42,7 +42,7 @@ class Encodings:
             model.weights_digest,
             self._model.encoding_key,
             job.rounding,
-            # What else can change the last bit of an encoding.
+            # All else that can change the last bit of an encoding.
             job.device.partition(":")[0],
             str(job.threads),
             str(job.encode_batch),
@@ -50,7 +50,7 @@ class Encodings:
         )
 
     def find(self, image: NDArray[np.uint8], place: int) -> tuple[str, Mapping[str, NDArray[Any]] | None]:
-        """What an image's encoding is called, and the encoding if it is there. Safe on any thread."""
+        """The key of an image's encoding, and the encoding if the cache has it. Safe on any thread."""
         if self._cache is None:
             return "", None
         key = key_of(image, *self._parts, str(place) if self._slots else "")
@@ -61,7 +61,7 @@ class Encodings:
         return self._model.view_of(image, encoding)
 
     def keep(self, key: str, image: NDArray[np.uint8], view: View) -> View:
-        """Puts an encoding down under its name, on a thread; an empty name: does not. Answers the view to use."""
+        """Keeps an encoding under its key, on a thread, unless the key is empty. Returns the view to use."""
         cache, writer = self._cache, self._writer
         if self._model is None or not (self._rounds or (key and cache)):
             return view
@@ -73,7 +73,7 @@ class Encodings:
         return self._model.view_of(image, rounded(encoding, self._rounding)) if self._rounds else view
 
     def close(self) -> None:
-        """Waits until all is put down."""
+        """Waits until all are written."""
         while self._writing:
             self._writing.popleft().result()
 
@@ -83,7 +83,7 @@ def _say(line: str) -> None:
 
 
 def _arithmetic(device: str) -> str:
-    """What the last bits of a sum depend on besides what is added up."""
+    """What the last bits of a sum depend on besides its terms."""
     if "torch" not in sys.modules:
         return ""
     import torch

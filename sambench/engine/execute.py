@@ -1,7 +1,6 @@
-"""The map: hands the batches of a job to one worker or many, and writes what comes back.
+"""Hands the batches of a job to one worker or many, and writes the results.
 
-What a run computes does not depend on any of it: how many workers there are and where, what was done before, in which
-order results come.
+The records do not depend on the number of workers, their places, earlier sessions, or the order of results.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ def execute(
     """Evaluates the samples ``todo`` of each task of a job and writes their records, each task's to its directory.
 
     ``directories``: of one index. ``backend``: ``local``, or ``ray`` for the cluster that is connected
-    (:func:`sambench.engine.ray_workers.connect`). With ``stop`` set what is in hand is finished, and no more begun.
+    (:func:`sambench.engine.ray_workers.connect`). Once ``stop`` is set, current batches are finished and no more begun.
     """
     work = batches(directories[0].index, todo, job.encode_batch)
     results: Generator[BatchResult, None, None]

@@ -8,7 +8,7 @@ from typing import Protocol
 from sambench.engine.job import Batch
 
 AHEAD = 2
-"""Batches that are read before the model needs them."""
+"""Batches read before the model needs them."""
 
 
 class Inbox(Protocol):
@@ -19,7 +19,7 @@ class Inbox(Protocol):
 
 
 class ListInbox:
-    """An inbox that holds all there is."""
+    """An inbox that holds all batches."""
 
     def __init__(self, batches: Iterable[Batch]) -> None:
         self._batches = iter(batches)

@@ -1,11 +1,11 @@
-"""What goes to a worker and what comes back: plain data, which any process can send to any other.
+"""The messages to and from a worker: plain data, which any process can send to any other.
 
-A :class:`Job` says what is evaluated, a :class:`Batch` on which images, a :class:`BatchResult` what came of a batch.
+A :class:`Job` says what is evaluated, a :class:`Batch` on which images, a :class:`BatchResult` holds the results.
 
-What goes into one encoder batch follows from the place of a sample in the index: batch b holds the samples
-``b * encode_batch`` to ``(b + 1) * encode_batch - 1``, each in its own slot, whatever else is still to do. A slot with
-nothing to do is filled with a black pixel, so that every other sample is computed in the same batch shape at the same
-place: resuming, retrying, limits and shards cannot change a record's last bit.
+The place of a sample in the index decides its encoder batch: batch b holds the samples ``b * encode_batch`` to
+``(b + 1) * encode_batch - 1``, each in its own slot, whatever else is still to do. A slot with nothing to do is filled
+with a black pixel, so that every other sample is computed in the same batch shape at the same place: resuming,
+retrying, limits and shards cannot change a record's last bit.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ class TaskJob:
 
 @dataclass(frozen=True)
 class Job:
-    """What a worker needs to make records: names, places and options, never live objects.
+    """All that a worker needs to make records: names, places and options, never live objects.
 
     ``tasks``: one or several, which share the encoding of an image. ``label``: name of the dataset in records and in
-    the seeds of random clicks. ``helpers``: threads for what needs no model. ``encodings``: where encodings are kept
-    between runs. ``rounding``: the dtype to which every encoding is rounded before it is used, kept or not.
-    ``together``: prompts of the images of a batch are decoded together by a model that can. ``profile``: results bring
-    along when what was done.
+    the seeds of random clicks. ``helpers``: threads for work without the model. ``encodings``: where encodings are
+    kept between runs. ``rounding``: the dtype to which every encoding is rounded before it is used, kept or not.
+    ``together``: a model that can decodes the prompts of the images of a batch together. ``profile``: results include
+    their spans.
     """
 
     tasks: tuple[TaskJob, ...]
@@ -66,7 +66,7 @@ class Job:
 @dataclass(frozen=True)
 class Batch:
     """One encoder batch. ``number``: its place in the index. ``ids``: of the index by slot, None past its end.
-    ``todo``: by slot, which of the job's tasks are to measure the sample; none: it is done, or not asked for."""
+    ``todo``: by slot, the job's tasks that have yet to measure the sample; none: it is done, or not asked for."""
 
     number: int
     ids: tuple[str | None, ...]
@@ -74,7 +74,7 @@ class Batch:
 
     @property
     def tasks(self) -> list[int]:
-        """Those that have anything to do here."""
+        """The tasks with anything to do here."""
         return sorted({task for tasks in self.todo for task in tasks})
 
 
@@ -83,11 +83,11 @@ def batches(index: Sequence[str], todo: Sequence[Collection[str]], encode_batch:
 
     ``todo``: ids, for each task of the job.
     """
-    wanted = [frozenset(ids) for ids in todo]
+    selected = [frozenset(ids) for ids in todo]
     cut = []
     for number, start in enumerate(range(0, len(index), encode_batch)):
         ids = index[start : start + encode_batch]
-        by_slot = tuple(tuple(t for t, want in enumerate(wanted) if id in want) for id in ids)
+        by_slot = tuple(tuple(t for t, chosen in enumerate(selected) if id in chosen) for id in ids)
         if any(by_slot):
             empty = encode_batch - len(ids)
             cut.append(Batch(number, (*ids, *[None] * empty), (*by_slot, *[()] * empty)))
@@ -96,9 +96,9 @@ def batches(index: Sequence[str], todo: Sequence[Collection[str]], encode_batch:
 
 @dataclass
 class Result:
-    """What came of some samples in one task: rows, outcomes and files to write, failures to list, seconds by stage.
+    """The results of some samples in one task: rows, outcomes and files to write, failures to list, seconds by stage.
 
-    ``later``: what is still to be done for some of them, by their ids.
+    ``later``: work still to do for some of them, by their ids.
     """
 
     tables: list[pa.Table] = field(default_factory=list)
@@ -110,7 +110,7 @@ class Result:
     later: list[tuple[str, DeferredResult]] = field(default_factory=list)
 
     def add(self, id: str, answer: Callable[[], SampleResult | DeferredResult], schema: pa.Schema) -> None:
-        """Takes in what a task makes of one sample, or what it leaves for later; an exception becomes a failure."""
+        """Adds a task's answer for one sample, or the work that it defers; an exception becomes a failure."""
         try:
             measured = answer()
             if not isinstance(measured, SampleResult):
@@ -142,7 +142,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Span:
-    """When something was done. ``began`` and ``took``: microseconds, the former since the epoch. ``where``: process and
+    """When a stage ran. ``began`` and ``took``: microseconds, the former since the epoch. ``where``: process and
     thread."""
 
     stage: str
@@ -154,8 +154,8 @@ class Span:
 
 @dataclass
 class BatchResult:
-    """What came of one batch, for each task of the job. ``notes``: how often something happened that the run's
-    manifest should tell (``batches_halved``: one did not fit into memory)."""
+    """The results of one batch, for each task of the job. ``notes``: counts of events for the run's manifest
+    (``batches_halved``: one did not fit into memory)."""
 
     number: int
     results: tuple[Result, ...]
@@ -163,7 +163,7 @@ class BatchResult:
     notes: dict[str, int] = field(default_factory=dict)
 
     def share(self, stage: str, seconds: float, tasks: Collection[int]) -> None:
-        """Puts down seconds that these tasks have in common, in equal parts."""
+        """Splits seconds that these tasks have in common equally among them."""
         for task in tasks:
             self.results[task].spend(stage, seconds / len(tasks))
 

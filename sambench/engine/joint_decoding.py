@@ -1,9 +1,9 @@
 """Several calls that prompt views of one model, side by side, their prompts decoded together.
 
-Each call runs on a thread of its own. One that asks something of its view waits until every other call has asked too or
-has ended; then all that was asked is answered, in the order of the calls, and all go on. So which prompts share a batch
-of the decoder follows from what the calls ask, never from which of them is faster, and the model works on one thread
-only. What is done with a prediction (masks, feedback) is done by the call that asked, beside the others.
+Each call runs on a separate thread. A call that asks something of its view waits until every other call has asked too
+or has ended; then all questions are answered, in the order of the calls, and all go on. So the prompts that share a
+batch of the decoder follow from the questions, never from the speed of a call, and the model works on one thread only.
+Work on a prediction (masks, feedback) is done by the call that asked, beside the others.
 """
 
 from __future__ import annotations
@@ -41,33 +41,33 @@ class Decoder(Protocol):
 def measure_together(
     calls: Sequence[Callable[[View], Answer]], views: Sequence[View], model: Decoder
 ) -> list[Answer | Exception]:
-    """What each call answers to the view at its place, or the exception that it ended with, which ends it alone.
+    """The answer of each call for the view at its place, or the exception that ended that call alone.
 
-    ``views``: of ``model``, as it made them. What a call gets offers all that such a view does. It is asked one thing
-    at a time and not after its call has ended, or RuntimeError is raised. Encoding crops and what crops are asked waits
-    for the other calls as all else does. What ends a call and is no Exception is raised here, once all have ended. An
+    ``views``: of ``model``, as it made them; a call gets a wrapper with the same methods. Ask it one question at a time
+    and none after the call has ended, or RuntimeError is raised. Encoding crops and questions to crops wait for the
+    other calls too. A BaseException of a call that is not an Exception is raised here, once all have ended. An
     interrupt of this thread ends each call at its next question.
     """
-    meeting = _Rendezvous(len(calls))
+    rendezvous = _Rendezvous(len(calls))
     ended: dict[int, Answer | BaseException] = {}
 
     def attend(slot: int) -> None:
         try:
-            ended[slot] = calls[slot](_AskingView(views[slot], partial(meeting.ask, slot)))
+            ended[slot] = calls[slot](_AskingView(views[slot], partial(rendezvous.ask, slot)))
         except BaseException as error:
             ended[slot] = error
         finally:
-            meeting.leave(slot)
+            rendezvous.leave(slot)
 
     # Daemons: one that hangs does not keep an interrupted process from ending.
     threads = [threading.Thread(target=attend, args=(slot,), daemon=True) for slot in range(len(calls))]
     try:
         for thread in threads:
             thread.start()
-        while asked := meeting.questions():
+        while asked := rendezvous.questions():
             _answer(asked, model)
     except BaseException:
-        meeting.break_up()
+        rendezvous.break_up()
         raise
     for thread in threads:
         thread.join()
@@ -101,7 +101,7 @@ class _BrokenUp(BaseException):
 
 
 class _Rendezvous:
-    """Where calls, by slot, put their questions and wait for the answers."""
+    """The place where calls, by slot, put their questions and wait for the answers."""
 
     def __init__(self, slots: int) -> None:
         self._changed = threading.Condition()
@@ -112,13 +112,13 @@ class _Rendezvous:
         self._over = False
 
     def ask(self, slot: int, question: _Question) -> Any:
-        """The answer, after a while. By the thread of a call."""
+        """The answer, once it is there. For the thread of a call."""
         answer: Future[Any] = Future()
         with self._changed:
             if self._over:
                 raise _BrokenUp
             if slot not in self._busy:
-                raise RuntimeError("a view was asked two things at once, or after its call had ended")
+                raise RuntimeError("a view was asked two questions at the same time, or after its call had ended")
             self._busy.remove(slot)
             self._asked[slot] = question, answer
             self._answers[slot] = answer
@@ -133,7 +133,7 @@ class _Rendezvous:
             self._changed.notify()
 
     def questions(self) -> list[_Asked]:
-        """What all who are still here ask, by slot, once each has asked something; nothing, once all have left."""
+        """The questions of the remaining calls, by slot, once each has asked; empty, once all have left."""
         with self._changed:
             self._changed.wait_for(lambda: not self._busy)
             asked = [self._asked[slot] for slot in sorted(self._asked)]
@@ -167,7 +167,7 @@ def _decode(questions: Sequence[_Decoding], answers: Sequence[Future[Any]], mode
     call whose prompts are at fault gets the exception."""
     predictions: Sequence[Prediction] | None = None
     with suppress(Exception):
-        views, prompts = [one.view for one in questions], [one.prompts for one in questions]
+        views, prompts = [q.view for q in questions], [q.prompts for q in questions]
         predictions = model.predict_together(views, prompts, multimask=questions[0].multimask)
     if predictions is None:
         for question, answer in zip(questions, answers, strict=True):
@@ -187,7 +187,7 @@ def _settle(question: Callable[[], Any], answer: Future[Any]) -> None:
 
 
 class _AskingView(View):
-    """A view all of whose work is done at meetings."""
+    """A view all of whose work is done at a rendezvous."""
 
     def __init__(self, view: View, ask: Callable[[_Question], Any]) -> None:
         self._view, self._ask = view, ask

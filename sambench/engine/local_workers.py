@@ -19,7 +19,7 @@ from sambench.engine.worker_thread import WorkerReport, WorkerThread
 from sambench.errors import SambenchError
 
 _END_SECONDS = 5.0
-"""How long a worker may take to end by itself once it has said that it will."""
+"""How long a worker may take to end by itself after it said so."""
 
 
 class ProcessPool:
@@ -29,26 +29,26 @@ class ProcessPool:
     def __init__(self, job: Job) -> None:
         self._job = job
         self._spawn = multiprocessing.get_context("spawn")
-        self._hired: dict[int, tuple[Any, Connection]] = {}
+        self._workers: dict[int, tuple[Any, Connection]] = {}
 
-    def hire(self) -> int:
-        rank = next(rank for rank in range(len(self._hired) + 1) if rank not in self._hired)
+    def start(self) -> int:
+        rank = next(rank for rank in range(len(self._workers) + 1) if rank not in self._workers)
         ours, theirs = self._spawn.Pipe()
         process = self._spawn.Process(target=_serve, args=(self._job, rank, os.getpid(), theirs))
         process.start()
         theirs.close()
-        self._hired[rank] = process, ours
+        self._workers[rank] = process, ours
         return rank
 
     def ready(self, worker: int) -> bool:
         return True
 
-    def give(self, worker: int, batches: Sequence[Batch]) -> None:
+    def submit(self, worker: int, batches: Sequence[Batch]) -> None:
         with suppress(OSError):
-            self._hired[worker][1].send(list(batches))
+            self._workers[worker][1].send(list(batches))
 
-    def news(self, seconds: float) -> list[News[int]]:
-        by_connection = {connection: rank for rank, (_, connection) in self._hired.items()}
+    def poll(self, seconds: float) -> list[News[int]]:
+        by_connection = {connection: rank for rank, (_, connection) in self._workers.items()}
         return [
             self._read(by_connection[ready], ready)
             for ready in wait(list(by_connection), seconds)
@@ -69,8 +69,8 @@ class ProcessPool:
         return News(rank, message.done, message.taken, self._end(rank) if message.ended else "")
 
     def _end(self, rank: int) -> str:
-        """Waits for the end of a worker, and says why it came."""
-        process, connection = self._hired.pop(rank)
+        """Waits for the end of a worker, and returns its cause."""
+        process, connection = self._workers.pop(rank)
         process.join(_END_SECONDS)
         if process.is_alive():
             process.kill()
@@ -81,23 +81,23 @@ class ProcessPool:
             return f"its process was ended by {signal.Signals(-code).name} (out of memory?)"
         return f"its process ended with exit code {code}" if code else "its process has ended"
 
-    def halt(self) -> None:
-        for _, connection in self._hired.values():
+    def stop(self) -> None:
+        for _, connection in self._workers.values():
             with suppress(OSError):
                 connection.send(None)
 
-    def dismiss(self) -> None:
-        for process, _ in self._hired.values():
+    def kill(self) -> None:
+        for process, _ in self._workers.values():
             process.kill()
-        for process, connection in self._hired.values():
+        for process, connection in self._workers.values():
             process.join()
             connection.close()
-        self._hired.clear()
+        self._workers.clear()
 
 
 def _serve(job: Job, rank: int, parent: int, connection: Connection) -> None:
-    """A worker process: batches from the pipe, results to it as soon as they are whole. It ends with its parent, also
-    with one that was killed; what ends the parent in good order (signals to the whole group) does not end it."""
+    """A worker process: batches from the pipe, results to it as soon as they are whole. It ends with its parent, even a
+    killed one, and ignores the signals to the whole group with which the parent ends in good order."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
 
@@ -111,20 +111,20 @@ def _serve(job: Job, rank: int, parent: int, connection: Connection) -> None:
         import torch
 
         job = replace(job, device=f"cuda:{rank % torch.cuda.device_count()}")
-    desk = WorkerThread(job)
+    thread = WorkerThread(job)
 
     def listen() -> None:
         with suppress(EOFError, OSError):
             while (batches := connection.recv()) is not None:
-                desk.give(batches)
-            desk.halt()
+                thread.submit(batches)
+            thread.stop()
 
     threading.Thread(target=listen, daemon=True).start()
     try:
         while True:
-            taken = desk.take(60)
-            connection.send(taken)
-            if taken.ended:
+            report = thread.poll(60)
+            connection.send(report)
+            if report.ended:
                 break
     except SambenchError as error:
         connection.send(error)
@@ -132,6 +132,6 @@ def _serve(job: Job, rank: int, parent: int, connection: Connection) -> None:
         return
     except Exception as error:
         connection.send(failure_of("", error).error)
-    # At once: a thread that still reads from a file system that does not answer would be waited for.
+    # Immediately: a thread that still reads from a file system that does not answer would be waited for.
     connection.close()
     os._exit(0)

@@ -32,26 +32,26 @@ if TYPE_CHECKING:
     from sambench.engine.worker_thread import WorkerReport, WorkerThread
 
 OBJECT_STORE = 256 * 2**20
-"""Bytes of a cluster made here for what is on its way: records, and the few files that tasks keep."""
+"""Bytes of the object store of a cluster made here: records in transit, and the few files that tasks keep."""
 REACH_SECONDS = 10.0
 PATIENCE_SECONDS = 60.0
-"""How long a cluster in which no node is large enough may take to get one; how often a full one is reported."""
+"""How long a cluster may be without a node that is large enough; how often a full cluster is reported."""
 END_SECONDS = 10.0
-"""How long actors that were ended may take to be gone."""
-_TAKE_SECONDS = 60.0
+"""How long killed actors may take to be gone."""
+_POLL_SECONDS = 60.0
 
 _MIRRORED = ("SAMBENCH_", "OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "CUBLAS_", "NVIDIA_TF32_")
-"""Variables of the environment that every worker has as the process that hired it has them, also where that has none.
+"""Variables of the environment that every worker has as in the process that started it, unset ones included.
 Ray sets ``OMP_NUM_THREADS`` to an actor's CPUs, which would change sums."""
 
 _GROUPS = {"out": 1, "stop": 1}
-"""Threads of an actor besides the one that takes batches, one after the other: for what comes back, for the order to
-stop. None waits for another."""
+"""Threads of an actor besides the one that takes batches: for reports, for the order to stop. None waits for
+another."""
 _REVISION = "revision"
 
 
 def connect(address: str) -> None:
-    """Connects this process to a Ray cluster, once; what is connected already stays so.
+    """Connects this process to a Ray cluster, unless it is connected already.
 
     ``address``: ``HOST:PORT`` of its head; ``auto``, the cluster that this machine is a node of; empty, what
     ``RAY_ADDRESS`` says, or else a cluster of this machine's cores and GPUs that ends with this process.
@@ -71,8 +71,8 @@ def connect(address: str) -> None:
             "include_dashboard": False,
         }
         start = {"address": "local", **here, **quiet}
-        # A token that lasts as long as the cluster. Ray would leave one in the home directory, which clusters that are
-        # started later would ask for.
+        # A token that lasts as long as the cluster. Ray would leave one in the home directory, for which later
+        # clusters would ask.
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     else:
         if "://" in address:
@@ -83,19 +83,19 @@ def connect(address: str) -> None:
         if address != "auto":
             _reach(address)
         start = {"address": address, **quiet}
-    # Ray puts a handler of its own in place of the one for SIGTERM, with which a run ends in good order.
+    # Ray replaces the handler of SIGTERM, with which a run ends in good order.
     handler = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(**start)
     except Exception as error:
         ray.shutdown()
         where = f"the Ray cluster at {address}" if address not in ("", "local") else "a Ray cluster of this machine"
-        what = _line(error.__cause__ or error)
-        if "AuthToken" in what:
-            what = (
+        cause = _line(error.__cause__ or error)
+        if "AuthToken" in cause:
+            cause = (
                 "it asks for its token: set RAY_AUTH_MODE=token, with the token in ~/.ray/auth_token or RAY_AUTH_TOKEN"
             )
-        raise UsageError(f"cannot use {where}: {what}") from error
+        raise UsageError(f"cannot use {where}: {cause}") from error
     finally:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, handler)
@@ -115,7 +115,7 @@ def has_gpus() -> bool:
 class RayPool:
     """A :class:`sambench.engine.dispatch.WorkerPool` of Ray actors, on the cluster that is connected.
 
-    An actor that dies, or whose node does, is lost and not started again; one that finds no room waits for it.
+    An actor that dies, or whose node does, is lost and not restarted; one that finds no room waits for it.
     """
 
     def __init__(self, job: Job) -> None:
@@ -123,73 +123,73 @@ class RayPool:
         self._job = job
         self._demand = _demand(job.device, job.threads)
         options = {f"num_{name.lower()}s": n for name, n in self._demand.items()}
-        self._seat = self._ray.remote(
+        self._actor_class = self._ray.remote(
             max_restarts=0, max_task_retries=0, scheduling_strategy="SPREAD", concurrency_groups=_GROUPS, **options
         )(RayActor)
         self._facts, self._paths = _facts(), _paths(job)
-        self._hired: dict[int, _Hired] = {}
+        self._actors: dict[int, _Actor] = {}
         self._names = itertools.count()
         self._reported = self._since = time.monotonic()
 
-    def hire(self) -> int:
-        actor = self._seat.remote(os.getcwd(), _mirrored())
+    def start(self) -> int:
+        handle = self._actor_class.remote(os.getcwd(), _mirrored())
         name = next(self._names)
-        self._hired[name] = _Hired(actor, actor.open.remote(self._facts, self._paths, pickle.dumps(self._job)))
+        self._actors[name] = _Actor(handle, handle.open.remote(self._facts, self._paths, pickle.dumps(self._job)))
         return name
 
     def ready(self, worker: int) -> bool:
         """Whether it has begun: one that waits for room does not get batches that others could do."""
-        return worker in self._hired and bool(self._hired[worker].node)
+        return worker in self._actors and bool(self._actors[worker].node)
 
-    def give(self, worker: int, batches: Sequence[Batch]) -> None:
-        if worker in self._hired:
-            self._hired[worker].actor.give.remote(list(batches))
+    def submit(self, worker: int, batches: Sequence[Batch]) -> None:
+        if worker in self._actors:
+            self._actors[worker].handle.submit.remote(list(batches))
 
-    def news(self, seconds: float) -> list[News[int]]:
-        by_ref = {hired.ref: name for name, hired in self._hired.items()}
+    def poll(self, seconds: float) -> list[News[int]]:
+        by_ref = {actor.ref: name for name, actor in self._actors.items()}
         if not by_ref:
             return []
         finished, others = self._ray.wait(list(by_ref), timeout=seconds)
         if finished and others:
             finished += self._ray.wait(others, num_returns=len(others), timeout=0)[0]
-        news = [one for ref in finished for one in self._read(by_ref[ref])]
+        news = [item for ref in finished for item in self._read(by_ref[ref])]
         self._complain()
         return news
 
     def _read(self, name: int) -> list[News[int]]:
         from sambench.engine.dispatch import News  # see the top
 
-        hired = self._hired[name]
+        actor = self._actors[name]
         try:
-            answer: str | WorkerReport = self._ray.get(hired.ref)
+            answer: str | WorkerReport = self._ray.get(actor.ref)
         except self._ray.exceptions.RayTaskError as error:
             if isinstance(error.cause, SambenchError):
-                raise _at(hired.node, error.cause) from None
+                raise _at(actor.node, error.cause) from None
             return [News(name, lost=self._lose(name, _line(error.cause)))]
         except self._ray.exceptions.RayError as error:
             if getattr(error, "_actor_init_failed", False):
                 raise _unstarted(error) from None
             return [News(name, lost=self._lose(name, _why(error)))]
         if isinstance(answer, str):
-            hired.node = answer
+            actor.node = answer
             news = []
         else:
             lost = self._lose(name, "it has ended") if answer.ended else ""
             news = [News(name, answer.done, answer.taken, lost)]
-        if name in self._hired:
-            hired.ref = hired.actor.take.options(concurrency_group="out").remote(_TAKE_SECONDS)
+        if name in self._actors:
+            actor.ref = actor.handle.poll.options(concurrency_group="out").remote(_POLL_SECONDS)
         return news
 
     def _lose(self, name: int, why: str) -> str:
-        """Makes sure that a worker is gone, and says where it was."""
-        hired = self._hired.pop(name)
-        self._ray.kill(hired.actor)
-        return f"{why} (on node {hired.node})" if hired.node else why
+        """Makes sure that a worker is gone, and adds its node to the cause."""
+        actor = self._actors.pop(name)
+        self._ray.kill(actor.handle)
+        return f"{why} (on node {actor.node})" if actor.node else why
 
     def _complain(self) -> None:
-        """Says so from time to time where no worker has found room yet; raises SambenchError where none can."""
+        """Reports from time to time that no worker has found room yet; raises SambenchError if none can."""
         now = time.monotonic()
-        if not self._hired or any(hired.node for hired in self._hired.values()):
+        if not self._actors or any(actor.node for actor in self._actors.values()):
             self._since = self._reported = now
             return
         if now - self._reported < PATIENCE_SECONDS:
@@ -210,51 +210,51 @@ class RayPool:
             flush=True,
         )
 
-    def halt(self) -> None:
-        for hired in self._hired.values():
-            if hired.node:
-                hired.actor.halt.options(concurrency_group="stop").remote()
+    def stop(self) -> None:
+        for actor in self._actors.values():
+            if actor.node:
+                actor.handle.stop.options(concurrency_group="stop").remote()
             else:
-                self._ray.kill(hired.actor)
+                self._ray.kill(actor.handle)
 
-    def dismiss(self) -> None:
-        hired, self._hired = list(self._hired.values()), {}
-        # The cluster may be what has gone.
+    def kill(self) -> None:
+        actors, self._actors = list(self._actors.values()), {}
+        # The cluster itself may be gone.
         with suppress(self._ray.exceptions.RayError):
-            for one in hired:
-                self._ray.kill(one.actor)
-            if hired:
-                self._ray.wait([one.ref for one in hired], num_returns=len(hired), timeout=END_SECONDS)
+            for actor in actors:
+                self._ray.kill(actor.handle)
+            if actors:
+                self._ray.wait([actor.ref for actor in actors], num_returns=len(actors), timeout=END_SECONDS)
 
 
 @dataclass
-class _Hired:
-    """An actor and the one call of it that has not answered yet. ``node``: where it runs, empty until it does."""
+class _Actor:
+    """An actor and its only unanswered call. ``node``: where it runs, empty until it does."""
 
-    actor: Any
+    handle: Any
     ref: Any
     node: str = ""
 
 
 class RayActor:
-    """What an actor is: a :class:`sambench.engine.worker_thread.WorkerThread` on a node of the cluster.
+    """A :class:`sambench.engine.worker_thread.WorkerThread` on a node of the cluster.
 
-    ``folder``: the working directory of who hired it, in which relative paths mean the same. ``environment``: of that
-    process too, see ``_MIRRORED``.
+    ``folder``: the working directory of the process that started it, against which relative paths resolve.
+    ``environment``: variables of that process, see ``_MIRRORED``.
     """
 
     def __init__(self, folder: str, environment: Mapping[str, str]) -> None:
         for name in [name for name in os.environ if name.startswith(_MIRRORED)]:
             del os.environ[name]
         os.environ.update(environment)
-        with suppress(OSError):  # what is missed then is named by `open`
+        with suppress(OSError):  # `open` names the missing paths
             os.chdir(folder)
-        self._desk: WorkerThread
+        self._thread: WorkerThread
 
     def open(self, facts: Mapping[str, str], paths: Mapping[str, int], job: bytes) -> str:
-        """Begins to load the pickled job, and answers which node this is.
+        """Begins to load the pickled job, and returns the name of this node.
 
-        Raises SambenchError where it could not do the same as on the node that hires: ``facts`` and ``paths`` of there.
+        Raises SambenchError where ``facts`` and ``paths`` differ from those of the node that started it.
         """
         node = f"{socket.gethostname()} ({_ray().util.get_node_ip_address()})"
         # Not every node can ask git, nor has a revision what was installed from a wheel.
@@ -268,30 +268,30 @@ class RayActor:
             )
         for path, size in paths.items():
             if _size(path) != size:
-                what = "is not there" if _size(path) is None else "is another file"
+                problem = "is missing" if _size(path) is None else "is another file"
                 raise SambenchError(
-                    f"{path} {what} on node {node}: data, weights and plugins have to lie on a file system that all "
-                    "nodes share"
+                    f"{path} {problem} on node {node}: keep data, weights and plugins on a file system that all nodes "
+                    "share"
                 )
         from sambench.engine.worker_thread import WorkerThread
 
-        self._desk = WorkerThread(pickle.loads(job))
+        self._thread = WorkerThread(pickle.loads(job))
         return node
 
-    def give(self, batches: Sequence[Batch]) -> None:
-        self._desk.give(batches)
+    def submit(self, batches: Sequence[Batch]) -> None:
+        self._thread.submit(batches)
 
-    def take(self, seconds: float) -> WorkerReport:
-        return self._desk.take(seconds)
+    def poll(self, seconds: float) -> WorkerReport:
+        return self._thread.poll(seconds)
 
-    def halt(self) -> None:
-        self._desk.halt()
+    def stop(self) -> None:
+        self._thread.stop()
 
 
 def _ray() -> Any:
-    """Ray, quiet and at home. Raises UsageError where it is not installed."""
+    """Ray, quiet. Raises UsageError where it is not installed."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    # What its daemons have to say of a death goes to stdout otherwise; the crew says it in one line.
+    # Its daemons report a death to stdout otherwise; the pool reports it in one line.
     os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")
     try:
         import ray
@@ -301,7 +301,7 @@ def _ray() -> Any:
 
 
 def _reach(address: str) -> None:
-    """Raises UsageError where nobody listens: Ray would try for minutes."""
+    """Raises UsageError if nothing listens there: Ray would try for minutes."""
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal():
         raise UsageError(
@@ -314,12 +314,12 @@ def _reach(address: str) -> None:
 
 
 def _demand(device: str, threads: int) -> dict[str, int]:
-    """What a worker occupies of its node, as Ray calls it."""
+    """The resources of its node that a worker occupies, by Ray's names."""
     return {"GPU": 1, "CPU": 1} if device == "cuda" else {"CPU": threads}
 
 
 def _nodes() -> list[dict[str, float]]:
-    """What each living node has."""
+    """The resources of each living node."""
     return [node["Resources"] for node in _ray().nodes() if node["Alive"]]
 
 
@@ -332,7 +332,7 @@ def _mirrored() -> dict[str, str]:
 
 
 def _facts() -> dict[str, str]:
-    """What has to be the same on every node for records to be."""
+    """Versions that must be the same on every node for records to be the same."""
     facts = provenance.facts()
     revision = facts["git_revision"]
     return {**facts["versions"], **({_REVISION: revision} if revision else {})}
@@ -349,7 +349,7 @@ def _paths(job: Job) -> dict[str, int]:
 
 
 def _size(path: str) -> int | None:
-    """Bytes of a file, -1 of a folder; None if it is not there."""
+    """Bytes of a file, -1 of a folder; None if it is missing."""
     try:
         return -1 if os.path.isdir(path) else os.path.getsize(path)
     except OSError:
@@ -357,7 +357,7 @@ def _size(path: str) -> int | None:
 
 
 def _at(node: str, error: SambenchError) -> SambenchError:
-    """The error of a worker, with where it was."""
+    """The error of a worker, with its node."""
     return type(error)(f"{error} (on node {node})") if node else error
 
 
@@ -369,7 +369,7 @@ def _line(error: BaseException | None) -> str:
 
 
 def _unstarted(error: Exception) -> SambenchError:
-    """Says what Ray could not do to make an actor of a class that it did not find, say."""
+    """The error where Ray could not make an actor, because it did not find the class, say."""
     lines = str(error).splitlines()
     place = re.search(r"\bip=([^,)]+)", str(error))
     return SambenchError(
@@ -379,7 +379,7 @@ def _unstarted(error: Exception) -> SambenchError:
 
 
 def _why(error: Exception) -> str:
-    """What Ray knows of the end of an actor, without its advice."""
+    """Why an actor ended, as Ray knows it, without Ray's advice."""
     text = " ".join(str(error).split())
     if "memory" in text.partition("Some common causes")[0]:
         return "its node ran out of memory"

@@ -37,7 +37,7 @@ def device_for(model: zoo.LocatedModel, asked: str, backend: str = "local") -> s
 
 
 def processors() -> int:
-    """How many this process may run on."""
+    """Number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -46,17 +46,17 @@ def threads_for(model: zoo.LocatedModel, device: str) -> int:
 
 
 FITTING: dict[tuple[str, str, str], int] = {}
-"""What was found to fit, for the models of this process."""
+"""The batch sizes that fit, for the models of this process."""
 
 
 def fitting_batch(model: zoo.LocatedModel, device: str) -> int:
-    """How many images fit on a GPU at once; see :func:`sambench.models.common.memory.fitting_batch`. Loads the
+    """How many images fit on a GPU together; see :func:`sambench.models.common.memory.fitting_batch`. Loads the
     model."""
     import torch
 
     from sambench.models.common import memory
 
     size = memory.fitting_batch(model.load(device, 1), device)
-    # Workers in processes of their own want what this one needs no more.
+    # Workers in other processes need the memory.
     memory.free(torch.device(device))
     return size

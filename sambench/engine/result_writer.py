@@ -1,4 +1,4 @@
-"""Writing results while the next ones are made: on a thread of its own, with few waiting, in the order they came."""
+"""Writing results while the next ones are made: on a separate thread, with few waiting, in order of arrival."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from sambench.runs.directory import RunDirectory
 
 FLUSH_SAMPLES = 256
 FLUSH_SECONDS = 15.0
-"""A shard is written when it holds so many samples or is so old, whichever comes first: what a crash can lose."""
+"""A shard is written when it holds that many samples or is that old, whichever comes first: a crash loses no more."""
 WAITING = 16
-"""Batches that may wait to be written; with more, those who make them wait."""
+"""Batches that may wait to be written; with more, their producers wait."""
 
 
 class Progress(Protocol):
-    """What is told how far the run is."""
+    """Progress sink."""
 
     def update(self, images: int, masks: int, failed: int) -> None: ...
 
 
 class Recorded:
-    """What a run's manifest is to say of the batches that were written. ``seconds``: by stage, for each task."""
+    """Figures of the written batches for the run's manifest. ``seconds``: by stage, for each task."""
 
     def __init__(self, tasks: int) -> None:
         self.seconds: list[dict[str, float]] = [{} for _ in range(tasks)]
@@ -40,8 +40,8 @@ class Recorded:
             for stage, spent in result.seconds.items():
                 seconds[stage] = seconds.get(stage, 0.0) + spent
         self.spans += done.spans
-        for what, times in done.notes.items():
-            self.notes[what] = self.notes.get(what, 0) + times
+        for event, times in done.notes.items():
+            self.notes[event] = self.notes.get(event, 0) + times
 
 
 def record(
@@ -49,7 +49,7 @@ def record(
 ) -> Recorded:
     """Writes results as they come, each task's to its directory, and closes their source.
 
-    What is finished when an exception (an interrupt, a full disk) ends this is on disk.
+    When an exception (an interrupt, a full disk) ends this, all finished results are on disk.
     """
     recorded = Recorded(len(directories))
     writer = BackgroundWriter([ShardWriter(directory) for directory in directories])
@@ -70,7 +70,7 @@ def record(
 
 
 class ShardWriter:
-    """Collects results of one task and writes them as shards. ``seconds``: how long that took."""
+    """Collects results of one task and writes them as shards. ``seconds``: spent on that."""
 
     def __init__(self, directory: RunDirectory) -> None:
         self.directory, self.seconds = directory, 0.0
@@ -104,7 +104,7 @@ class ShardWriter:
 
 
 class BackgroundWriter:
-    """Gives results to their writers on a thread. Whoever puts waits while :data:`WAITING` are waiting."""
+    """Passes results to their writers on a thread. :meth:`put` blocks while :data:`WAITING` are waiting."""
 
     def __init__(self, writers: Sequence[ShardWriter]) -> None:
         self.writers = writers
@@ -114,12 +114,12 @@ class BackgroundWriter:
         self._thread.start()
 
     def put(self, done: BatchResult) -> None:
-        """Raises what a write before this raised."""
+        """Raises the exception of an earlier write."""
         self._raise()
         self._queue.put(done)
 
     def close(self) -> None:
-        """Writes all that is waiting. Raises what a write raised."""
+        """Writes all that is waiting. Raises the exception of a write."""
         self._queue.put(None)
         self._thread.join()
         self._raise()

@@ -1,4 +1,4 @@
-"""A view that knows how long its model took, for the profile of a run."""
+"""Views that measure how long their model takes, for the profile of a run."""
 
 from __future__ import annotations
 
@@ -75,9 +75,9 @@ class _TimedPrediction:
         self.view.postprocess_seconds += time.perf_counter() - began
         return masks
 
-    def time_coded(self, wanted: MaskFilter) -> CodedMasks:
+    def time_coded(self, mask_filter: MaskFilter) -> CodedMasks:
         began = time.perf_counter()
-        masks: CodedMasks = self.prediction.coded(wanted)
+        masks: CodedMasks = self.prediction.coded(mask_filter)
         self.view.postprocess_seconds += time.perf_counter() - began
         return masks
 
@@ -97,7 +97,7 @@ class _TimedSoftPrediction(_TimedPrediction):
 
 
 def _clocked(items: Iterator[Item]) -> Iterator[tuple[Item, float]]:
-    """Each with how long it took to come."""
+    """Each item with the seconds it took to arrive."""
     while True:
         began = time.perf_counter()
         try:
@@ -108,7 +108,7 @@ def _clocked(items: Iterator[Item]) -> Iterator[tuple[Item, float]]:
 
 
 class TimedDecoding:
-    """A model that decodes the prompts of several images together, and how long that took in all."""
+    """A model that decodes the prompts of several images together, and the seconds that took in all."""
 
     def __init__(self, model: Model) -> None:
         self.model, self.prompt_batch, self.seconds = model, model.prompt_batch, 0.0

@@ -1,7 +1,7 @@
-"""One model, one dataset, and the way of a batch through them: read ahead, encode once for all tasks, measure, finish.
+"""Evaluates batches with one model on one dataset: read ahead, encode once for all tasks, measure, finish.
 
-Reading runs ahead of the model on threads, and what a task leaves for later
-(:data:`sambench.core.task.DeferredResult`) runs behind it; results leave in the order of the batches all the same.
+Reading runs ahead of the model on threads, and deferred work of a task (:data:`sambench.core.task.DeferredResult`) runs
+behind it; results still leave in the order of the batches.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ from sambench.plugins import registry
 from sambench.runs.directory import Failure, Outcome
 
 STALLED_SECONDS = 60.0
-"""After so long a sample that is still being read is said to be: its file system may have gone."""
+"""A sample that takes longer to read is reported: its file system may be gone."""
 BLACK = np.zeros((1, 1, 3), np.uint8)
 
 
 @dataclass
 class _Slot:
-    """A sample on its way. ``tasks``: those that measure it. ``refused``: by task, the rule that leaves it out.
-    ``key``, ``kept``: where its encoding is kept, and the one that was found there."""
+    """A sample in work. ``tasks``: the ones that measure it. ``refused``: by task, the rule that leaves it out.
+    ``key``: of its encoding. ``kept``: the cached encoding."""
 
     sample: Sample
     tasks: list[int] = field(default_factory=list)
@@ -55,11 +55,11 @@ class _Slot:
 
 
 Loaded = list[_Slot | Failure | None]
-"""By slot; None where nothing is to do."""
+"""By slot; None where there is nothing to do."""
 
 
 class Worker:
-    """One job, loaded. ``model``: one that is loaded already; else the job's."""
+    """A loaded job. ``model``: a loaded model in place of the job's."""
 
     def __init__(self, job: Job, model: Model | None = None) -> None:
         self.job = job
@@ -83,16 +83,16 @@ class Worker:
 
     @property
     def task(self) -> Task:
-        """The only one."""
+        """The only task."""
         (task,) = self.tasks
         return task
 
     def stream(self, inbox: Inbox, stop: threading.Event | None = None) -> Generator[BatchResult, None, None]:
-        """What came of the batches of an inbox, in their order. With ``stop`` set the batch in work is finished and no
-        other is begun."""
+        """The results of the batches of an inbox, in their order. Once ``stop`` is set, the current batch is finished
+        and no other begun."""
         stop = stop or threading.Event()
         ahead: deque[tuple[Batch, Future[tuple[Loaded, float]]]] = deque()
-        behind = DeferredMetrics([task.schema for task in self.tasks], self.context.helpers, self._trace)
+        deferred = DeferredMetrics([task.schema for task in self.tasks], self.context.helpers, self._trace)
         pool = ThreadPoolExecutor(max_workers=AHEAD, thread_name_prefix="load")
         ended, since, starting = False, time.perf_counter(), self._started
         waited = 0.0
@@ -114,7 +114,7 @@ class Worker:
                 while not ended and len(ahead) < AHEAD:
                     began = time.perf_counter()
                     try:
-                        batch = inbox.next(wait=not ahead and not len(behind))
+                        batch = inbox.next(wait=not ahead and not len(deferred))
                     except EOFError:
                         ended = True
                         break
@@ -126,8 +126,8 @@ class Worker:
                 if stop.is_set():
                     ended = True
                     ahead.clear()
-                while len(behind) and (behind.ready or behind.full):
-                    yield leave(behind.pop())
+                while len(deferred) and (deferred.ready or deferred.full):
+                    yield leave(deferred.pop())
                 if ahead:
                     batch, future = ahead[0]
                     began = time.perf_counter()
@@ -139,13 +139,13 @@ class Worker:
                     # Read on while this one is computed.
                     if not ended and (following := self._following(inbox)):
                         ahead.append((following, pool.submit(self._timed_load, following)))
-                    behind.add(self.run(batch, *answer))
-                elif len(behind):
-                    yield leave(behind.pop())
+                    deferred.add(self.run(batch, *answer))
+                elif len(deferred):
+                    yield leave(deferred.pop())
                 elif ended:
                     return
         finally:
-            behind.close()
+            deferred.close()
             self.encodings.close()
             # Not waited for: a file system that does not answer must not keep a run from ending.
             pool.shutdown(wait=False, cancel_futures=True)
@@ -158,7 +158,7 @@ class Worker:
             return None
 
     def _read(self, batch: Batch, future: Future[tuple[Loaded, float]]) -> tuple[Loaded, float] | None:
-        """What was read of a batch, after a short while at most; None if it was not yet. Says so from time to time."""
+        """The contents of a batch if read within a moment, else None. Reports a stall from time to time."""
         with suppress(NotYet):
             answer = future.result(timeout=0.2)
             self._stalled = None
@@ -182,7 +182,7 @@ class Worker:
         return loaded, span.seconds
 
     def load(self, batch: Batch) -> Loaded:
-        """Reads image and ground truth of each slot; what cannot be read becomes a Failure."""
+        """Reads image and ground truth of each slot; an unreadable sample becomes a Failure."""
         together = any(self._together(batch, task) for task in batch.tasks)
         return [
             # A neighbour that is done already is measured again where its prompts belong into the others' batches.
@@ -218,7 +218,7 @@ class Worker:
             return failure_of(id, error)
 
     def run(self, batch: Batch, loaded: Loaded, load_seconds: float) -> BatchResult:
-        """Encodes and measures one batch, but for what the tasks leave for later."""
+        """Encodes and measures one batch, except for deferred work of the tasks."""
         done = BatchResult(batch.number, tuple(Result() for _ in self.tasks))
         done.share("load", load_seconds, batch.tasks)
         active: list[tuple[int, _Slot]] = []
@@ -255,10 +255,10 @@ class Worker:
         return done
 
     def _measure(self, task: int, batch: Batch, seen: Sequence[tuple[int, _Slot, View]], done: BatchResult) -> None:
-        """One task on all images of a batch that it is to measure."""
+        """Measures one task on its images of a batch."""
         result = done.results[task]
         if self._together(batch, task):
-            self._measure_together(task, batch, [one for one in seen if task in one[1].tasks], result)
+            self._measure_together(task, batch, [item for item in seen if task in item[1].tasks], result)
             return
         for place, slot, plain in seen:
             if task not in batch.todo[place] or task not in slot.tasks:
@@ -274,7 +274,7 @@ class Worker:
     def _measure_together(
         self, task: int, batch: Batch, seen: Sequence[tuple[int, _Slot, View]], result: Result
     ) -> None:
-        """The same with the prompts of all images decoded together."""
+        """Measures with the prompts of all images decoded together."""
         timed = TimedDecoding(self.model)
         measure = self.tasks[task].measure
 
@@ -301,7 +301,7 @@ class Worker:
         )
 
     def _encode(self, active: Sequence[tuple[int, _Slot]], slots: int) -> list[View]:
-        """The views of samples by their slots: those that were kept, and the others encoded as one batch."""
+        """The views of samples by their slots: cached ones restored, the others encoded as one batch."""
         views: dict[int, View] = {
             place: self.encodings.restored(slot.sample.image, slot.kept)
             for place, slot in active
@@ -329,7 +329,7 @@ class Worker:
         )
 
     def view(self, sample: Sample, place: int) -> View:
-        """A sample as the model sees it in a run that has it at this place of its index; nothing is kept."""
+        """The view of a sample in a run that has it at this place of its index; nothing is kept."""
         slot = _Slot(sample, prepared=self.model.prepare(sample.image))
         slots = self.job.encode_batch
         (view,) = self._encoded([(place % slots, slot)], slots)

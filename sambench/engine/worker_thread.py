@@ -1,4 +1,4 @@
-"""A worker in a thread of its own, which a process or an actor feeds."""
+"""A worker in a separate thread, which a process or an actor feeds."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from sambench.engine.worker import Worker
 
 @dataclass(frozen=True)
 class WorkerReport:
-    """``done``: what was finished since the last time. ``taken``: how many batches were begun to be read in all.
-    ``ended``: nothing more will come."""
+    """``done``: results since the last report. ``taken``: how many batches it has begun to read in all. ``ended``:
+    nothing more will come."""
 
     done: list[BatchResult]
     taken: int
@@ -22,7 +22,7 @@ class WorkerReport:
 
 
 class WorkerThread:
-    """A worker on a thread of its own, with an inbox and an outbox. The job is loaded there, not by this call."""
+    """A worker on a separate thread, with an inbox and an outbox. The job is loaded there, not by this call."""
 
     def __init__(self, job: Job) -> None:
         self._job = job
@@ -30,25 +30,25 @@ class WorkerThread:
         self._stop = threading.Event()
         self._news = threading.Condition()
         self._done: list[BatchResult] = []
-        self._taken = self._told = 0
+        self._taken = self._reported = 0
         self._ended = False
         self._error: Exception | None = None
         threading.Thread(target=self._work, name="worker", daemon=True).start()
 
-    def give(self, batches: Sequence[Batch]) -> None:
+    def submit(self, batches: Sequence[Batch]) -> None:
         for batch in batches:
             self._inbox.put(batch)
 
-    def halt(self) -> None:
-        """Finish the batch in work, begin no other."""
+    def stop(self) -> None:
+        """Finish the current batch, begin no other."""
         self._stop.set()
         self._inbox.put(None)
 
-    def take(self, seconds: float) -> WorkerReport:
-        """Waits for news, at most so long. Raises what ended the worker before its time."""
+    def poll(self, seconds: float) -> WorkerReport:
+        """Waits for news, at most ``seconds``. Raises the exception that ended the worker early."""
         with self._news:
-            self._news.wait_for(lambda: self._done or self._taken > self._told or self._ended, seconds)
-            done, self._done, self._told = self._done, [], self._taken
+            self._news.wait_for(lambda: self._done or self._taken > self._reported or self._ended, seconds)
+            done, self._done, self._reported = self._done, [], self._taken
             if self._error is not None and not done:
                 raise self._error
             return WorkerReport(done, self._taken, self._ended and self._error is None)

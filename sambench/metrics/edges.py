@@ -126,30 +126,6 @@ def evaluate_image(
     return Counts(levels, sum_r, cnt_r[::-1].copy(), sum_p[::-1].copy(), cnt_p[::-1].copy())
 
 
-def evaluate_maps(
-    maps: Sequence[Booleans],
-    boundaries: Sequence[Booleans],
-    levels: Floats,
-    *,
-    thin: bool = True,
-    tolerance: float = TOLERANCE,
-) -> Counts:
-    """The counts of binary maps that are not the levels of one edge map, as of several segmentations of an image.
-
-    ``maps``: T ``(H, W)`` bool maps; ``levels``: ``(T,)`` what stands for their thresholds, ascending. Everything else
-    is as in :func:`evaluate_image`.
-    """
-    levels = np.asarray(levels, np.float64)
-    if not len(maps) or levels.shape != (len(maps),) or not (np.diff(levels) > 0).all():
-        raise ValueError(f"as many ascending levels as maps are needed, got {levels.size} and {len(maps)}")
-    size = np.shape(maps[0])
-    parts = [_thinned(_binary(m, size), thin) for m in maps]
-    truths = _truths(boundaries, size)
-    starts = np.cumsum([0] + [len(part) for part in parts])
-    sum_p, cnt_r, cnt_p = _count(np.concatenate(parts), starts, truths, size, tolerance)
-    return Counts(levels, np.full(levels.size, sum(t.size for t in truths)), cnt_r, sum_p, cnt_p)
-
-
 def thin(binary: Booleans) -> Booleans:
     """Lines one pixel wide: ``bwmorph(binary, 'thin', Inf)`` of MATLAB, ``thin`` of scikit-image. ``(H, W)`` bool."""
     thinned = np.zeros(np.shape(binary), np.bool_)

@@ -69,7 +69,7 @@ def reached(ious: NDArray[np.float64], least: float) -> NDArray[np.float64]:
 
 def cumulative_iou(intersections: Pixels, unions: Pixels, images: Sequence[str], seed: int) -> MetricValue:
     """cIoU: the sum of intersections over the sum of unions; None of nothing. Its interval is the bootstrap that draws
-    whole images (2.5 and 97.5 % percentiles, as :func:`sambench.metrics.stats.bootstrap_interval`); a sum over sums
+    whole images (2.5 and 97.5 % percentiles, as :func:`sambench.metrics.stats.metric_of`); a sum over sums
     has no normal one."""
     interval = _bootstrap(intersections, unions, images, seed)
     return MetricValue(_ratio(intersections, unions), len(intersections), ci95_bootstrap=interval)

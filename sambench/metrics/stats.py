@@ -46,33 +46,24 @@ def normal_interval(values: Values) -> tuple[float, float] | None:
     return _normal_interval(_checked(values))
 
 
-def bootstrap_interval(
-    values: Values, clusters: Labels, rng: np.random.Generator, *, resamples: int = RESAMPLES
-) -> tuple[float, float] | None:
-    """``(low, high)``: the 2.5 and 97.5 % percentiles of the mean over values when whole clusters (images) are drawn
-    with replacement, as many as there are (protocol OQ-12).
-
-    Resample b takes ``rng.integers(0, G, G)`` of the G clusters in sorted order; its mean is the sum of the drawn
-    clusters' values over the sum of their counts, so a large image weighs as much as its masks. Percentiles are
-    interpolated linearly. None for fewer than two clusters, which tell nothing about how images differ.
-    Memory: a few MB and what is proportional to the input. Raises ValueError on values that are not finite and on
-    ``clusters`` of another length.
-    """
-    array = _checked(values)
-    codes = _codes(clusters, array.size)[0]
-    return _bootstrap_interval(array, codes, rng, resamples)
-
-
 def bootstrap_means(
     values: Values, clusters: Labels, rng: np.random.Generator, *, resamples: int = RESAMPLES
 ) -> NDArray[np.float64] | None:
-    """``(resamples,)``: the means that :func:`bootstrap_interval` takes its percentiles of; None where it has none."""
+    """``(resamples,)``: means over values when whole clusters (images) are drawn with replacement, as many as there
+    are (protocol OQ-12).
+
+    Resample b takes ``rng.integers(0, G, G)`` of the G clusters in sorted order; its mean is the sum of the drawn
+    clusters' values over the sum of their counts, so a large image weighs as much as its masks. None for fewer than
+    two clusters, which tell nothing about how images differ. Memory: a few MB and what is proportional to the input.
+    Raises ValueError on values that are not finite and on ``clusters`` of another length.
+    """
     array = _checked(values)
     return _bootstrap_means(array, _codes(clusters, array.size)[0], rng, resamples)
 
 
 def metric_of(values: Values, clusters: Labels | None, seed: int) -> MetricValue:
-    """Mean, count and both 95 % intervals of per-mask values (fractions).
+    """Mean, count and both 95 % intervals of per-mask values (fractions); the bootstrap's are the 2.5 and 97.5 %
+    percentiles of :func:`bootstrap_means`, interpolated linearly.
 
     ``clusters``: the image of each value; None leaves the bootstrap out. ``seed``: of the bootstrap; the caller
     derives it from what the run is, so that a summary made again is the same.
@@ -124,7 +115,12 @@ def _dense(codes: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _metric(values: NDArray[np.float64], codes: NDArray[np.int64] | None, seed: int) -> MetricValue:
-    bootstrap = None if codes is None else _bootstrap_interval(values, codes, np.random.default_rng(seed), RESAMPLES)
+    means = None if codes is None else _bootstrap_means(values, codes, np.random.default_rng(seed), RESAMPLES)
+    bootstrap = None
+    if means is not None:
+        # The mean of any resample lies within the values; rounding may have moved it out by a last bit.
+        low, high = np.clip(np.quantile(means, (0.025, 0.975)), values.min(), values.max())
+        bootstrap = (float(low), float(high))
     return MetricValue(_mean(values), values.size, _normal_interval(values), bootstrap)
 
 
@@ -143,17 +139,6 @@ def _normal_interval(values: NDArray[np.float64]) -> tuple[float, float] | None:
     variance = math.fsum((values - centre) ** 2) / (values.size - 1)
     half = Z95 * math.sqrt(variance / values.size)
     return (centre - half, centre + half)
-
-
-def _bootstrap_interval(
-    values: NDArray[np.float64], codes: NDArray[np.int64], rng: np.random.Generator, resamples: int
-) -> tuple[float, float] | None:
-    means = _bootstrap_means(values, codes, rng, resamples)
-    if means is None:
-        return None
-    # The mean of any resample lies within the values; rounding may have moved it out by a last bit.
-    low, high = np.clip(np.quantile(means, (0.025, 0.975)), values.min(), values.max())
-    return (float(low), float(high))
 
 
 def _bootstrap_means(

@@ -53,10 +53,10 @@ IDENTITY = (
 
 @dataclass(frozen=True)
 class Policy:
-    """How the loop goes. ``clicks``: how many at most. ``first_click``: the centre, or one uniform over the mask
-    (OQ-11). ``feed_mask``: a model that takes the previous answer gets it from the second click on;
-    ``later_multimask``: three candidates are read there instead of one (OQ-3). ``enough``: the IoU from which on an
-    instance is clicked no more.
+    """The options of the loop. ``clicks``: the largest number of clicks. ``first_click``: the centre, or uniform over
+    the mask (OQ-11). ``feed_mask``: a model that takes the previous answer gets it from the second click on;
+    ``later_multimask``: three candidates are read there instead of one (OQ-3). ``enough``: the IoU at which an
+    instance gets no more clicks.
     """
 
     clicks: int
@@ -87,7 +87,7 @@ class Clicked:
     time_ms: float = 0.0
 
     def answered(self, candidates: Sequence[Mask], scores: NDArray[np.float32], best: int, void: Mask | None) -> None:
-        """Takes in the first answer: ``scores`` are ``(M,)``, candidate ``best`` is taken."""
+        """Stores the first answer: ``scores`` are ``(M,)``, candidate ``best`` is taken."""
         self.chosen, self.predicted = best, candidates[best]
         self.candidate_ious = [metric.iou(mask, self.target, void) for mask in candidates]
         self.candidate_scores = [float(s) for s in scores]
@@ -112,7 +112,7 @@ class Clicked:
 
 
 def countable(sample: Sample, min_area: int) -> tuple[list[Instance], dict[str, int]]:
-    """The instances that are prompted for, and how many are not, by rule (§2.3, OQ-2). ``min_area``: pixels."""
+    """The instances to prompt for, and how many are left out, by rule (§2.3, OQ-2). ``min_area``: pixels."""
     kept: list[Instance] = []
     excluded = dict(sample.truth.dropped)
     void = sample.truth.void
@@ -142,7 +142,7 @@ def size_bins(areas: NDArray[np.int64]) -> list[str]:
 def click_through(
     instances: Sequence[Instance], sample: Sample, view: View, context: Context, policy: Policy, group: int = GROUP
 ) -> Iterator[Clicked]:
-    """Clicks all instances, ``group`` of them at once, and answers each with its share of the time set."""
+    """Clicks all instances, ``group`` of them together, and yields each with its share of the time set."""
     # The distance transforms of a round are many, independent, and let go of the interpreter's lock.
     with ThreadPoolExecutor(context.helpers) as pool:
         for start in range(0, len(instances), group):
@@ -261,17 +261,17 @@ class ClickReplay(Replay):
 
 
 def _of_rows(fed: Any, rows: Sequence[int]) -> Any:
-    """What was answered for some prompts of the last round: of an array or tensor, or of any other sequence."""
+    """The rows of some prompts in the last round's answer: an array, a tensor, or any other sequence."""
     return fed[rows] if hasattr(fed, "shape") else [fed[row] for row in rows]
 
 
 def _scalars(attributes: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The attributes that are one value, as text, by name. Truth values are ``true`` and ``false``; NaN is no value."""
-    found = []
+    """The attributes that are one value, as text, by name. Truth values are ``true`` and ``false``; NaN is left out."""
+    scalars = []
     for name, value in sorted(attributes.items()):
         plain = value.item() if isinstance(value, np.generic) else value
         if isinstance(plain, bool):
-            found.append((name, str(plain).lower()))
+            scalars.append((name, str(plain).lower()))
         elif isinstance(plain, (str, int)) or (isinstance(plain, float) and not math.isnan(plain)):
-            found.append((name, str(plain)))
-    return found
+            scalars.append((name, str(plain)))
+    return scalars

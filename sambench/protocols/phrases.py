@@ -1,7 +1,7 @@
-"""What is asked about an image in words: phrases with their truth (protocol §6.3 makes it this suite's own matter).
+"""Text queries about an image: phrases with their truth (protocol §6.3 leaves them to this suite).
 
-A query is the name of a class that is there, an expression that refers to one object, or the name of a class that is
-not there. Its truth is a region, or that there is none.
+A query is the name of a class in the image, an expression that refers to one object, or the name of a class that is
+absent. Its truth is a region, or an empty one.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class KnownClass:
 
 @dataclass(frozen=True)
 class Annotated:
-    """All that is annotated of a class in an image, crowds among them. ``exhaustive``: there is no more of it."""
+    """The annotations of a class in an image, crowds included. ``exhaustive``: all its objects are annotated."""
 
     instances: tuple[Instance, ...]
     exhaustive: bool = True
@@ -42,7 +42,7 @@ class Annotated:
 @dataclass(frozen=True)
 class Query:
     """A phrase about an image. ``id``: unique in the image. ``instances``: what the phrase names; ``truth``: their
-    union; ``void``: pixels that count for nothing. ``annotated``: for a class, in the first query of its phrase.
+    union; ``void``: ignored pixels. ``annotated``: for a class, in the first query of its phrase.
     """
 
     id: str
@@ -63,7 +63,7 @@ class Query:
 @dataclass(frozen=True)
 class PhraseProtocol:
     """How queries are made. ``phrases``: of class names, of expressions, or ``auto``: of expressions where an image has
-    them. ``template``: what stands around the name of a class. ``truth``: of a class, the union of its objects or each
+    them. ``template``: the words around the name of a class. ``truth``: of a class, the union of its objects or each
     of them."""
 
     phrases: Literal["auto", "class", "expression"] = "auto"
@@ -71,15 +71,15 @@ class PhraseProtocol:
     truth: Literal["semantic", "instance"] = "semantic"
 
     def phrase(self, name: str | None) -> str:
-        """What is asked for a class; empty if it has no name. Underscores are spaces; of several names between commas
+        """The phrase of a class; empty if it has no name. Underscores are spaces; of several names between commas
         (ADE20K's synonyms) the first is taken."""
         plain = spaced((name or "").partition(",")[0].replace("_", " "))
         return self.template.replace("{}", plain) if plain else ""
 
     def queries(self, sample: Sample) -> tuple[list[Query], Counter[str]]:
-        """What is asked for and is there, and how many objects (or texts) are left out, by rule."""
+        """The queries of an image whose truth is not empty, and how many objects (or texts) are left out, by rule."""
         referred = self.phrases == "expression" or (
-            self.phrases == "auto" and any(EXPRESSIONS in one.attributes for one in sample.truth.instances)
+            self.phrases == "auto" and any(EXPRESSIONS in instance.attributes for instance in sample.truth.instances)
         )
         left_out = Counter(sample.truth.dropped)
         made = self._of_expressions(sample, left_out) if referred else self._of_classes(sample, left_out)
@@ -87,14 +87,22 @@ class PhraseProtocol:
 
     def _of_expressions(self, sample: Sample, left_out: Counter[str]) -> Iterator[Query]:
         void = sample.truth.void
-        for one in sample.truth.instances:
-            texts = one.attributes.get(EXPRESSIONS, ())
-            if texts and not area_outside(one.mask, void):
+        for instance in sample.truth.instances:
+            texts = instance.attributes.get(EXPRESSIONS, ())
+            if texts and not area_outside(instance.mask, void):
                 left_out["all_void"] += 1
                 continue
             for k, text in enumerate(texts):
                 if phrase := spaced(text):
-                    yield Query(f"{one.id}/{k}", "expression", phrase, one.class_name, (one,), one.mask, void)
+                    yield Query(
+                        f"{instance.id}/{k}",
+                        "expression",
+                        phrase,
+                        instance.class_name,
+                        (instance,),
+                        instance.mask,
+                        void,
+                    )
                 else:
                     left_out["no_phrase"] += 1
 
@@ -103,88 +111,98 @@ class PhraseProtocol:
         open_ended = set(sample.attributes.get("not_exhaustive_category_ids", ()))
         classes: dict[str, list[Instance]] = {}
         crowds: dict[str, list[Instance]] = {}
-        for one in sample.truth.instances:
-            phrase, rule = self.phrase(one.class_name), ""
+        for instance in sample.truth.instances:
+            phrase, rule = self.phrase(instance.class_name), ""
             if not phrase:
                 rule = "no_phrase"
-            elif one.crowd:
+            elif instance.crowd:
                 rule = "crowd"
-                crowds.setdefault(phrase, []).append(one)
-            elif not area_outside(one.mask, sample.truth.void):
+                crowds.setdefault(phrase, []).append(instance)
+            elif not area_outside(instance.mask, sample.truth.void):
                 rule = "all_void"
-            elif self.truth == "semantic" and one.class_id in open_ended:
+            elif self.truth == "semantic" and instance.class_id in open_ended:
                 rule = "not_exhaustive"
             if rule:
                 left_out[rule] += 1
             else:
-                classes.setdefault(phrase, []).append(one)
+                classes.setdefault(phrase, []).append(instance)
         for phrase, members in classes.items():
             name, crowd = members[0].class_name, crowds.get(phrase, [])
-            exhaustive = not any(one.class_id in open_ended for one in members)
+            exhaustive = not any(instance.class_id in open_ended for instance in members)
             annotated = Annotated((*members, *crowd), exhaustive)
             if self.truth == "semantic":
-                whole = union([one.mask for one in members], sample.size)
-                void = _void(sample, whole, [one.mask for one in crowd])
+                whole = union([instance.mask for instance in members], sample.size)
+                void = _void(sample, whole, [instance.mask for instance in crowd])
                 yield Query(phrase, "class", phrase, name, tuple(members), whole, void, annotated)
                 continue
-            for one in members:
-                first = annotated if one is members[0] else None
-                yield Query(one.id, "class", phrase, name, (one,), one.mask, sample.truth.void, first)
+            for instance in members:
+                first = annotated if instance is members[0] else None
+                yield Query(instance.id, "class", phrase, name, (instance,), instance.mask, sample.truth.void, first)
 
     def known(self, dataset: Dataset) -> list[KnownClass]:
         """The classes of a dataset that have a phrase: its categories, else those of its card."""
         named = dataset.categories or dict(enumerate(dataset.card.classes))
-        found: dict[str, KnownClass] = {}
+        by_phrase: dict[str, KnownClass] = {}
         for number, name in named.items():
             if phrase := self.phrase(name):
-                earlier = found.get(phrase, KnownClass(phrase, name, frozenset()))
-                found[phrase] = KnownClass(phrase, earlier.name, earlier.numbers | {number})
-        return list(found.values())
+                earlier = by_phrase.get(phrase, KnownClass(phrase, name, frozenset()))
+                by_phrase[phrase] = KnownClass(phrase, earlier.name, earlier.numbers | {number})
+        return list(by_phrase.values())
 
     def absent(self, sample: Sample, known: Sequence[KnownClass]) -> list[KnownClass]:
-        """The classes that are not in an image, as far as anybody has said: those that nothing in it is annotated as
-        (LVIS: those that were looked for and not found)."""
-        there = {self.phrase(one.class_name) for one in (*sample.truth.instances, *sample.truth.empty)}
+        """The classes that are not in an image according to its annotations (LVIS: the ones that were looked for and
+        not found)."""
+        annotated = {self.phrase(instance.class_name) for instance in (*sample.truth.instances, *sample.truth.empty)}
         looked_for = sample.attributes.get("neg_category_ids")
         return [
-            one
-            for one in known
-            if one.phrase not in there and (looked_for is None or not one.numbers.isdisjoint(looked_for))
+            known_class
+            for known_class in known
+            if known_class.phrase not in annotated
+            and (looked_for is None or not known_class.numbers.isdisjoint(looked_for))
         ]
 
 
 def negatives(sample: Sample, absent: Sequence[KnownClass], n: int, seed: int, dataset: str) -> list[Query]:
-    """Queries for n of the classes that are absent from an image, or for all if there are fewer: those of the smallest
-    sha256 of seed, dataset, image and phrase, so that what is asked for is the same for every model and machine, and
-    more negatives are further ones."""
+    """Queries for n of the classes that are absent from an image, or for all if there are fewer: the smallest sha256 of
+    seed, dataset, image and phrase, so that every model and machine gets the same queries, and a larger n adds to
+    them."""
 
-    def draw(one: KnownClass) -> bytes:
-        text = "\0".join([str(seed), dataset, sample.id, one.phrase])
+    def draw(known_class: KnownClass) -> bytes:
+        text = "\0".join([str(seed), dataset, sample.id, known_class.phrase])
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
 
     nothing = Mask.empty(sample.size)
     return [
-        Query(f"absent: {one.phrase}", "absent", one.phrase, one.name, (), nothing, None, Annotated(()))
-        for one in sorted(absent, key=draw)[:n]
+        Query(
+            f"absent: {known_class.phrase}",
+            "absent",
+            known_class.phrase,
+            known_class.name,
+            (),
+            nothing,
+            None,
+            Annotated(()),
+        )
+        for known_class in sorted(absent, key=draw)[:n]
     ]
 
 
 def union(parts: Sequence[Mask], size: tuple[int, int]) -> Mask:
-    """The pixels of an image of ``size`` ``(H, W)`` that are in one of the masks at least."""
-    there = [part for part in parts if part.area]
-    if len(there) < 2:
-        return there[0] if there else Mask.empty(size)
-    lefts, tops, rights, bottoms = zip(*(part.box for part in there), strict=True)
+    """The pixels of an image of ``size`` ``(H, W)`` that are in at least one mask."""
+    visible = [part for part in parts if part.area]
+    if len(visible) < 2:
+        return visible[0] if visible else Mask.empty(size)
+    lefts, tops, rights, bottoms = zip(*(part.box for part in visible), strict=True)
     left, top = min(lefts), min(tops)
     window = np.zeros((max(bottoms) - top, max(rights) - left), np.bool_)
-    for part in there:
+    for part in visible:
         x0, y0, x1, y1 = part.box
         window[y0 - top : y1 - top, x0 - left : x1 - left] |= part.window
     return Mask.from_window(size, top, left, window)
 
 
 def _void(sample: Sample, truth: Mask, crowd: Sequence[Mask]) -> Mask | None:
-    """What counts for nothing in a class's region: void pixels, and its crowds where no single object is."""
+    """The ignored pixels of a class's region: void pixels, and its crowds outside of single objects."""
     void = sample.truth.void
     if not crowd:
         return void

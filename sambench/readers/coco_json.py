@@ -22,7 +22,7 @@ from sambench import masks
 from sambench.core.dataset import Dataset, GroundTruth, IndexEntry, Instance, Sample
 from sambench.core.mask import Image, Mask
 from sambench.errors import DataError, UsageError
-from sambench.readers.files import candidates, list_folder, nfc
+from sambench.readers.files import first_place, list_folder, nfc
 from sambench.readers.images import MAX_PIXELS, read_image
 from sambench.readers.index_cache import Arrays, cached
 from sambench.readers.json.spans import JsonFile, open_json, within
@@ -483,6 +483,4 @@ def base_of(root: Path, folders: Collection[str], labels: Callable[[Path], bool]
     """Where a dataset lies: the first place (see :func:`sambench.readers.files.candidates`) of which ``labels`` says
     that they are there; else the first below the data root that holds the folder ``images`` alone, so that opening it
     can say what is missing."""
-    bases = candidates(root, folders)
-    bare = (base for base in bases if base != root and (base / images).is_dir())
-    return next(filter(labels, bases), None) or next(bare, None)
+    return first_place(root, folders, labels, lambda base: base != root and (base / images).is_dir())

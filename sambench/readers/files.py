@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import re
 import unicodedata
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from sambench.errors import UsageError
@@ -44,62 +43,65 @@ def list_folder(folder: Path) -> list[str]:
 
 
 def candidates(root: Path, folders: Collection[str]) -> list[Path]:
-    """Where a dataset may lie, the likeliest place first: existing folders, none twice.
+    """Where a dataset may be, the likeliest place first: existing folders, none twice.
 
-    The data root itself; the named folders in it (``folders`` in their order, letter case set aside); below those,
-    and below a root of such a name, what unzipping adds: one folder in which all lies or one of the names again, two
-    levels deep; last the root's parent, if the root is named like one of the folders, or its parent is, or like a
-    part of a dataset (``val2017``, ``images``): the root then was taken one level too deep.
+    The data root itself; the named folders in it (``folders`` in their order, ignoring case); below those, and below a
+    root of such a name, the folders that unzipping adds, up to two levels: a single folder, or one with such a name;
+    last the root's parent, if the root or its parent has such a name, or the root that of a part of a dataset
+    (``val2017``, ``images``): then the root was given one level too deep.
     """
-    wanted = [nfc(name).casefold() for name in folders]
-    named = _named(root, wanted)
-    places = [root, *named]
+    rank = {nfc(name).casefold(): place for place, name in reversed(list(enumerate(folders)))}
     full = Path(os.path.abspath(root))
-    is_named, parent_is_named = (nfc(at.name).casefold() in wanted for at in (full, full.parent))
+    is_named, parent_is_named = (nfc(at.name).casefold() in rank for at in (full, full.parent))
+    named = _named(root, rank)
+    places = [root, *named]
     for start in [*named, *([root] if is_named else [])]:
-        level = [start]
-        for _ in range(2):
-            level = [below for at in level for below in _wrapped(at, wanted)]
-            places += level
+        below = _unzipped(start, rank)
+        places += [*below, *(inner for at in below for inner in _unzipped(at, rank))]
     if is_named or parent_is_named or _PART_ONLY.fullmatch(full.name.lower()):
         places.append(full.parent)
-    once: dict[str, Path] = {}
+    unique: dict[str, Path] = {}
     for at in places:
-        once.setdefault(os.path.realpath(at), at)
-    return list(once.values())
+        unique.setdefault(os.path.realpath(at), at)
+    return list(unique.values())
+
+
+def first_place(root: Path, folders: Collection[str], *tests: Callable[[Path], object]) -> Path | None:
+    """The first of the :func:`candidates` that passes the first test; if none does, the first that passes the second
+    test, and so on."""
+    places = candidates(root, folders)
+    return next((at for test in tests for at in places if test(at)), None)
 
 
 _WORDS = "train|training|val|valid|validation|test|testing|images|masks|annotations"
 _PART = re.compile(rf"(?<![a-z])({_WORDS})(?![a-z])")
 _PART_ONLY = re.compile(rf"(.*[_-])?({_WORDS})\d*")
 _WRAPPER_ENTRIES = 1000
-"""A folder of more entries than this holds data itself: it is not read to its end to see what else is in it."""
+"""A folder of more entries than this holds data itself, and its entries are not looked at one by one."""
 
 
-def _named(at: Path, wanted: Sequence[str]) -> list[Path]:
+def _named(at: Path, rank: Mapping[str, int]) -> list[Path]:
     """The folders in a folder that have one of the names (casefolded), in the order of the names."""
-    rank = {name: place for place, name in reversed(list(enumerate(wanted)))}
-    try:
-        found = sorted((rank[key], name) for name in os.listdir(at) if (key := nfc(name).casefold()) in rank)
-    except OSError:
-        return []
-    return [at / name for _, name in found if (at / name).is_dir()]
+    names = sorted((rank[key], name) for name in _names(at) if (key := nfc(name).casefold()) in rank)
+    return [at / name for _, name in names if (at / name).is_dir()]
 
 
-def _wrapped(at: Path, wanted: Sequence[str]) -> list[Path]:
+def _unzipped(at: Path, rank: Mapping[str, int]) -> list[Path]:
     """The folders into which unzipping may have put everything: those of the names, or the only one there is.
 
-    Not one named like a part: images of another split must not be taken for those that are looked for.
+    Not one named like a part: images of another split must not be taken for the ones that are looked for.
     """
-    try:
-        with os.scandir(at) as entries:
-            some = list(itertools.islice(entries, _WRAPPER_ENTRIES + 1))
-    except OSError:
+    names = _names(at)
+    if len(names) > _WRAPPER_ENTRIES:
         return []
-    if len(some) > _WRAPPER_ENTRIES:
-        return []
-    # os.path.isdir, because DirEntry.is_dir raises where a symlink leads in a circle.
-    below = [e.name for e in some if not e.name.startswith((".", "__MACOSX")) and os.path.isdir(e.path)]
+    below = [name for name in names if not name.startswith((".", "__MACOSX")) and (at / name).is_dir()]
     if len(below) == 1 and not _PART.search(below[0].lower()):
         return [at / below[0]]
-    return [at / name for name in sorted(below) if nfc(name).casefold() in wanted]
+    return _named(at, rank)
+
+
+def _names(at: Path) -> list[str]:
+    try:
+        return os.listdir(at)
+    except OSError:
+        return []

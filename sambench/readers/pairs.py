@@ -6,7 +6,6 @@ davis.py in the authors' repository).
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 from sambench.core.dataset import Dataset, GroundTruth, IndexEntry, Instance, Sample
 from sambench.core.mask import Mask
 from sambench.errors import DataError, UsageError
-from sambench.readers.files import candidates, files_by_stem, nfc
+from sambench.readers.files import files_by_stem, first_place, nfc
 from sambench.readers.images import SUFFIXES, has_colours, image_size, read_codes, read_image, read_labels
 
 IGNORED = 128
@@ -45,14 +44,11 @@ def locate_pairs(root: Path, folders: Collection[str], images: str, masks: str) 
     """The likeliest folder that holds both folders; else one that bears a name of the dataset and holds one of them,
     so that the index can say what is missing."""
     names = {nfc(name).casefold() for name in folders}
-    places = candidates(root, folders)
-    whole = (at for at in places if (at / images).is_dir() and (at / masks).is_dir())
-    half = (
-        at
-        for at in places
-        if nfc(at.resolve().name).casefold() in names and ((at / images).is_dir() or (at / masks).is_dir())
-    )
-    return next(itertools.chain(whole, half), None)
+
+    def half(at: Path) -> bool:
+        return nfc(at.resolve().name).casefold() in names and ((at / images).is_dir() or (at / masks).is_dir())
+
+    return first_place(root, folders, lambda at: (at / images).is_dir() and (at / masks).is_dir(), half)
 
 
 def find_pairs(images: Path, masks: Path, *, further: bool = False) -> dict[str, Pair]:

@@ -24,7 +24,7 @@ from sambench.core.dataset import EXPRESSIONS, Card, GroundTruth, Sample
 from sambench.errors import DataError, UsageError
 from sambench.readers.coco_json import CocoReader, images_in
 from sambench.readers.contents import LFS_POINTER, what_is_lacking
-from sambench.readers.files import candidates, nfc
+from sambench.readers.files import first_place, nfc
 from sambench.readers.index_cache import Arrays, cached
 from sambench.readers.listing import ListedDataset, Listing, MissingImages, list_images
 
@@ -157,14 +157,13 @@ class ReferDataset(ListedDataset):
     def locate(cls, root: Path, split: str, options: ReferOptions) -> Path | None:
         """The files of the three have the same names, so that the folder's tells them apart."""
         named = {nfc(folder).casefold() for folder in cls.card.folders}
-        return next(
-            (
-                at
-                for at in candidates(root, cls.card.folders)
-                if nfc(os.path.basename(os.path.abspath(at))).casefold() in named
+        return first_place(
+            root,
+            cls.card.folders,
+            lambda at: (
+                nfc(os.path.basename(os.path.abspath(at))).casefold() in named
                 and (at / _refs_name(split.partition("_")[0])).is_file()
             ),
-            None,
         )
 
     def __init__(self, root: Path, split: str, options: ReferOptions) -> None:

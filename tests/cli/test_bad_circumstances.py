@@ -7,10 +7,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +15,15 @@ import pytest
 from helpers.toy_runs import (
     DRIVER,
     Call,
+    Gate,
     arguments,
     children,
+    ended,
+    interrupt,
     read,
+    say_until,
     shards,
+    start,
     the_run,
     wait_for,
 )
@@ -40,49 +41,16 @@ def table(out: Path) -> pa.Table:
     return read_records(the_run(out)).drop_columns(["time_ms", "dataset"])
 
 
-STARTED: list[subprocess.Popen[str]] = []
-
-
-@pytest.fixture(autouse=True)
-def nothing_is_left() -> Iterator[None]:
-    """A test that fails half-way leaves no process behind."""
-    yield
-    while STARTED:
-        child = STARTED.pop()
-        if child.poll() is None:
-            child.kill()
-            child.wait()
-
-
-def start(command: list[str], driver: str = DRIVER, seconds: float = 0.0) -> subprocess.Popen[str]:
-    child = subprocess.Popen(
-        [sys.executable, "-c", driver, *command],
-        env={**os.environ, "TOY_SECONDS": str(seconds)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    STARTED.append(child)
-    return child
-
-
-def ended(child: subprocess.Popen[str], code: int) -> str:
-    _, complaint = child.communicate(timeout=300)
-    assert child.returncode == code, complaint
-    assert "Traceback" not in complaint
-    return complaint
-
-
 @pytest.mark.parametrize("workers", [1, 2])
 def test_sigterm_finishes_what_is_in_hand(
-    undisturbed: Path, sambench_cli: Call, toy_data: Path, toy_model: str, tmp_path: Path, workers: int
+    undisturbed: Path, sambench_cli: Call, toy_data: Path, toy_model: str, gate: Gate, tmp_path: Path, workers: int
 ) -> None:
     """What a cluster sends before it takes the machine away."""
     out = tmp_path / "out"
-    child = start(arguments(toy_data, toy_model, out, "--workers", workers), seconds=2)
+    child = start(arguments(toy_data, toy_model, out, "--workers", workers), gate)
+    gate.let(1)
     wait_for(lambda: shards(out))
-    child.send_signal(signal.SIGTERM)
-    complaint = ended(child, 130)
+    complaint = interrupt(child, signal.SIGTERM, gate, out)
     assert "SIGTERM: finishing what is in hand; once more to stop at once" in complaint
     assert "the same command goes on" in complaint
     assert manifest(out)["status"] == "incomplete"
@@ -93,19 +61,16 @@ def test_sigterm_finishes_what_is_in_hand(
     assert table(out).equals(table(undisturbed))
 
 
-def test_the_second_interrupt_stops_at_once(toy_data: Path, toy_model: str, tmp_path: Path) -> None:
-    """A model that would take minutes over what is in hand."""
-    out = tmp_path / "out"
-    child = start(arguments(toy_data, toy_model, out, "--workers", 1), seconds=200)
-    wait_for(lambda: list(out.glob("single_point/*/*/manifest.json")))
-    time.sleep(1)
+def test_the_second_interrupt_stops_at_once(toy_data: Path, toy_model: str, gate: Gate, tmp_path: Path) -> None:
+    """A model that never finishes what is in hand."""
+    child = start(arguments(toy_data, toy_model, tmp_path / "out", "--workers", 1), gate)
+    wait_for(lambda: gate.asked)
     child.send_signal(signal.SIGINT)
-    time.sleep(1)
+    say_until(child, "finishing")
     assert child.poll() is None
     child.send_signal(signal.SIGINT)
-    began = time.monotonic()
     assert "the same command goes on" in ended(child, 130)
-    assert time.monotonic() - began < 100
+    assert gate.asked == 1
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -118,15 +83,10 @@ def test_a_file_that_never_answers_does_not_keep_a_run_from_ending(
     image.rename(good)
     os.mkfifo(image)
     driver = "import sambench.engine.worker as w; w.STALLED_SECONDS = 1.0\n" + DRIVER.replace("; ", "\n")
-    child = start(arguments(own_data, toy_model, out, "--workers", workers), driver)
-    assert child.stderr is not None
-    said = ""
+    child = start(arguments(own_data, toy_model, out, "--workers", workers), driver=driver)
     # It is said by name while it hangs (in workers of their own after a minute, for which no test waits).
-    while workers == 1 and "still reading image im05 after" not in said:
-        line = child.stderr.readline()
-        assert line, f"ended without a word: {said}"
-        said += line
-    assert workers > 1 or "does the file system of" in said
+    if workers == 1:
+        assert "does the file system of" in say_until(child, "still reading image im05 after")
     # What comes before it in the same hands is on disk; with another worker all the others are.
     wait_for(lambda: list(out.glob("single_point/*/*/index.json")))
     done = read(the_run(out) / "index.json").index("im05") if workers == 1 else 7
@@ -139,23 +99,29 @@ def test_a_file_that_never_answers_does_not_keep_a_run_from_ending(
     assert table(out).equals(table(undisturbed))
 
 
-def test_a_killed_worker_is_replaced(undisturbed: Path, toy_data: Path, toy_model: str, tmp_path: Path) -> None:
+def test_a_killed_worker_is_replaced(
+    undisturbed: Path, toy_data: Path, toy_model: str, gate: Gate, tmp_path: Path
+) -> None:
     out = tmp_path / "out"
-    child = start(arguments(toy_data, toy_model, out, "--workers", 2), seconds=1)
+    child = start(arguments(toy_data, toy_model, out, "--workers", 2), gate)
+    gate.let(1)
     wait_for(lambda: shards(out))
     os.kill(children(child.pid)[0], signal.SIGKILL)
+    gate.let(100)
     ended(child, 0)
     assert table(out).equals(table(undisturbed))
     assert manifest(out)["status"] == "complete"
 
 
 def test_a_dataset_that_vanishes_and_comes_back(
-    undisturbed: Path, sambench_cli: Call, own_data: Path, toy_model: str, tmp_path: Path
+    undisturbed: Path, sambench_cli: Call, own_data: Path, toy_model: str, gate: Gate, tmp_path: Path
 ) -> None:
     out, away = tmp_path / "out", tmp_path / "away"
-    child = start(arguments(own_data, toy_model, out, "--workers", 1), seconds=1)
+    child = start(arguments(own_data, toy_model, out, "--workers", 1), gate)
+    gate.let(1)
     wait_for(lambda: shards(out))
     own_data.rename(away)
+    gate.let(100)
     complaint = ended(child, 1)
     assert "images could not be evaluated (first: image im" in complaint
     away.rename(own_data)
@@ -163,11 +129,13 @@ def test_a_dataset_that_vanishes_and_comes_back(
     assert table(out).equals(table(undisturbed))
 
 
-def test_an_output_folder_that_vanishes_is_one_line(toy_data: Path, toy_model: str, tmp_path: Path) -> None:
+def test_an_output_folder_that_vanishes_is_one_line(toy_data: Path, toy_model: str, gate: Gate, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    child = start(arguments(toy_data, toy_model, out, "--workers", 1), seconds=1)
+    child = start(arguments(toy_data, toy_model, out, "--workers", 1), gate)
+    gate.let(1)
     wait_for(lambda: shards(out))
     shutil.rmtree(out)
+    gate.let(100)
     complaint = ended(child, 1)
     (line,) = [one for one in complaint.splitlines() if one.startswith("error")]
     assert "cannot write" in line
@@ -183,7 +151,8 @@ BACKWARDS = (
 
 def test_a_clock_that_jumps_changes_nothing(undisturbed: Path, toy_data: Path, toy_model: str, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    ended(start(arguments(toy_data, toy_model, out, "--workers", 1), BACKWARDS + DRIVER.replace("; ", "\n")), 0)
+    driver = BACKWARDS + DRIVER.replace("; ", "\n")
+    ended(start(arguments(toy_data, toy_model, out, "--workers", 1), driver=driver), 0)
     assert table(out).equals(table(undisturbed))
     assert all(seconds >= 0 for seconds in manifest(out)["timings"].values())
 

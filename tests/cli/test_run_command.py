@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +18,13 @@ import pytest
 from helpers.toy_runs import (
     DRIVER,
     Call,
+    Gate,
     arguments,
     children,
+    interrupt,
     read,
     shards,
+    start,
     the_run,
     wait_for,
 )
@@ -61,7 +63,7 @@ def test_the_same_command_again_does_nothing(
 ) -> None:
     shards = {p: p.stat().st_mtime_ns for p in (the_run(undisturbed) / "records").iterdir()}
     before = summary(undisturbed)
-    again = sambench_cli(*arguments(toy_data, toy_model, undisturbed), TOY_SECONDS="1000")
+    again = sambench_cli(*arguments(toy_data, toy_model, undisturbed), TOY_GATE="/nowhere/gate")
     assert "12/12" in again.stdout
     assert {p: p.stat().st_mtime_ns for p in (the_run(undisturbed) / "records").iterdir()} == shards
     assert summary(undisturbed) == before
@@ -90,22 +92,57 @@ def test_a_limited_run_goes_on_to_the_full_one(
     assert summary(out) == summary(undisturbed)
 
 
+COUNTED = """
+import atexit, os, sys, threading
+calls, last, first_write = 0, int(os.environ["CALLS"]), 0
+
+def count(frame, event, argument):
+    global calls
+    calls += 1
+    if calls >= last:
+        os.kill(os.getpid(), 9)
+
+threading.setprofile(count)
+sys.setprofile(count)
+import sambench.engine.result_writer as writer
+
+class Counted(writer.ShardWriter):
+    def __init__(self, directory):
+        global first_write
+        first_write = calls
+        super().__init__(directory)
+
+writer.ShardWriter, writer.FLUSH_SAMPLES = Counted, 1
+atexit.register(lambda: print(first_write, calls, file=sys.stderr))
+from sambench.cli.main import main
+main()
+"""
+"""``python -c`` of it is ``sambench`` that kills itself at the given call of a function, also of one in C."""
+
+
 @pytest.mark.timeout(3000)  # twenty starts of a run, which take long where the cores are taken
 def test_kill_nine_at_random_moments(undisturbed: Path, toy_data: Path, toy_model: str, tmp_path: Path) -> None:
     """At least 20 kills, of runs with one worker and with two; then the records are those of a quiet run."""
     rng = random.Random(1)
     kills = partial = attempt = 0
+
+    def run(out: Path, workers: int, calls: int) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", COUNTED, *arguments(toy_data, toy_model, out, "--workers", workers)]
+        return subprocess.run(
+            command, env={**os.environ, "CALLS": str(calls)}, capture_output=True, text=True, check=False
+        )
+
+    quiet = [run(tmp_path / f"quiet{workers}", workers, 10**15).stderr.split()[-2:] for workers in (1, 2)]
     while kills < 20:
         out = tmp_path / f"killed{attempt}"
-        command = [sys.executable, "-c", DRIVER, *arguments(toy_data, toy_model, out, "--workers", 1 + attempt % 2)]
+        first_write, calls = map(int, quiet[attempt % 2])
         while True:
-            child = subprocess.Popen(
-                command, env={**os.environ, "TOY_SECONDS": "0.05"}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-            )
-            _until_a_random_moment(child, out, rng)
-            child.kill()
-            if child.wait() == 0:
+            # Sometimes at any moment from the start on, mostly while records are written.
+            moment = rng.randrange(*((1, first_write) if rng.random() < 0.2 else (first_write, calls)))
+            done = run(out, 1 + attempt % 2, moment)
+            if done.returncode == 0:
                 break
+            assert done.returncode == -signal.SIGKILL, done.stderr
             kills += 1
             partial += 0 < len(shards(out)) < 12
         assert table(out).equals(table(undisturbed))
@@ -114,43 +151,24 @@ def test_kill_nine_at_random_moments(undisturbed: Path, toy_data: Path, toy_mode
     assert partial >= 5, "many kills must hit a run that has some records"
 
 
-def _until_a_random_moment(child: subprocess.Popen[bytes], out: Path, rng: random.Random) -> None:
-    """Sometimes at any time from the start on, mostly after a few more shards: so that the run does get on."""
-    if rng.random() < 0.2:
-        time.sleep(rng.uniform(0, 2))
-        return
-    enough = len(shards(out)) + rng.randrange(1, 6)
-    while child.poll() is None and len(shards(out)) < enough:
-        time.sleep(0.01)
-    time.sleep(rng.uniform(0, 0.15))
-
-
-def test_an_interrupt_says_how_to_go_on(undisturbed: Path, toy_data: Path, toy_model: str, tmp_path: Path) -> None:
+def test_an_interrupt_says_how_to_go_on(
+    undisturbed: Path, sambench_cli: Call, toy_data: Path, toy_model: str, gate: Gate, tmp_path: Path
+) -> None:
     out = tmp_path / "interrupted"
-    command = [sys.executable, "-c", DRIVER, *arguments(toy_data, toy_model, out, "--workers", 1)]
-    child = subprocess.Popen(
-        command, env={**os.environ, "TOY_SECONDS": "2"}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    child = start(arguments(toy_data, toy_model, out, "--workers", 1), gate)
+    gate.let(2)
     wait_for(lambda: len(shards(out)) >= 2)
-    child.send_signal(signal.SIGINT)
-    _, complaint = child.communicate(timeout=300)
-    assert child.returncode == 130
-    assert "the same command goes on" in complaint
-    assert "Traceback" not in complaint
+    assert "the same command goes on" in interrupt(child, signal.SIGINT, gate, out)
     assert not summary(out)["complete"]
     assert 2 <= summary(out)["n_scored"] < 12
-    command[-1] = "2"
-    assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+    sambench_cli(*arguments(toy_data, toy_model, out, "--workers", 2))
     assert table(out).equals(table(undisturbed))
 
 
-def test_workers_end_with_a_killed_parent(toy_data: Path, toy_model: str, tmp_path: Path) -> None:
+def test_workers_end_with_a_killed_parent(toy_data: Path, toy_model: str, gate: Gate, tmp_path: Path) -> None:
     out = tmp_path / "orphans"
-    command = [sys.executable, "-c", DRIVER, *arguments(toy_data, toy_model, out, "--workers", 2)]
-    child = subprocess.Popen(
-        command, env={**os.environ, "TOY_SECONDS": "2"}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    wait_for(lambda: len(shards(out)) >= 1)
+    child = start(arguments(toy_data, toy_model, out, "--workers", 2), gate)
+    wait_for(lambda: gate.asked >= 2)
     workers = children(child.pid)
     assert len(workers) >= 2
     child.kill()
@@ -165,20 +183,15 @@ def _alive(pid: int) -> bool:
         return False
 
 
-def test_two_processes_on_one_directory(sambench_cli: Call, toy_data: Path, toy_model: str, tmp_path: Path) -> None:
+def test_two_processes_on_one_directory(
+    sambench_cli: Call, toy_data: Path, toy_model: str, gate: Gate, tmp_path: Path
+) -> None:
     out = tmp_path / "shared"
-    first = subprocess.Popen(
-        [sys.executable, "-m", "sambench", *arguments(toy_data, toy_model, out, "--workers", 1)],
-        # So long that it still runs when the second has started, however busy the machine is.
-        env={**os.environ, "TOY_SECONDS": "20"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    wait_for(lambda: any(out.glob("single_point/*/*/manifest.json")))
+    first = start(arguments(toy_data, toy_model, out, "--workers", 1), gate)
+    wait_for(lambda: gate.asked)
     second = sambench_cli(*arguments(toy_data, toy_model, out), code=2)
     assert f"in use by process {first.pid} on" in second.stderr
-    first.send_signal(signal.SIGINT)
-    assert first.wait(timeout=300) == 130
+    interrupt(first, signal.SIGINT, gate, out)
     sambench_cli(*arguments(toy_data, toy_model, out))
     assert summary(out)["complete"]
 
@@ -289,7 +302,7 @@ def test_a_full_tmpfs(undisturbed: Path, sambench_cli: Call, toy_data: Path, toy
     try:
         (small / "ballast").write_bytes(bytes(36 * 1024))
         more = arguments(toy_data, toy_model, small / "out", "--workers", 1)
-        quick = [sys.executable, "-c", DRIVER.replace("0.05", "0.0"), *more]
+        quick = [sys.executable, "-c", DRIVER, *more]
         failed = subprocess.run(quick, capture_output=True, text=True, check=False)
         assert failed.returncode in (1, 2), failed.stderr
         assert "the disk is full" in failed.stderr

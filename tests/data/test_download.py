@@ -472,7 +472,7 @@ def test_a_record_that_is_none(tmp_path: Path) -> None:
 PLUGIN = '''
 from dataclasses import dataclass
 from functools import partial
-from sambench.readers.files import candidates, files_by_stem
+from sambench.readers.files import first_place, files_by_stem
 from sambench.readers.images import image_size, read_image
 from sambench.readers.mask_png import read_binary_masks
 from sambench.types import Archive, Card, IndexEntry, Sample, Split
@@ -495,7 +495,7 @@ class Beans:
 
     @classmethod
     def locate(cls, root, split, options):
-        return next((at for at in candidates(root, cls.card.folders) if (at / "images").is_dir()), None)
+        return first_place(root, cls.card.folders, lambda at: (at / "images").is_dir())
 
     def index(self):
         return [IndexEntry(id, 1) for id in files_by_stem(self.root / "masks", {{".png"}})]

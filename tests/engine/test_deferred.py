@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Generator, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from sambench.engine import deferred
 from sambench.engine.deferred import finished as finished_done
 from sambench.engine.job import BatchResult, Job, Result, TaskJob
 from sambench.engine.result_writer import ShardWriter
@@ -28,11 +29,6 @@ SCHEMA = pa.schema([("image_id", pa.string()), ("value", pa.int64())])
 
 def row(id: str, value: int) -> SampleResult:
     return SampleResult([{"image_id": id, "value": value}], {"rule": 1}, {f"maps/{id}.bin": id.encode()})
-
-
-def slowly(id: str, value: int, seconds: float) -> SampleResult:
-    time.sleep(seconds)
-    return row(id, value)
 
 
 def postponed(id: str, later: DeferredResult) -> Result:
@@ -54,8 +50,16 @@ def values(result: Result) -> list[Any]:
 
 
 def test_results_keep_their_order() -> None:
-    """The first takes longest; one has nothing to wait for."""
-    results = [postponed(f"im{k}", partial(slowly, f"im{k}", k, 0.05 * (4 - k))) for k in range(4)]
+    """The last ends first, each other one after the next; one has nothing to wait for."""
+    over = [threading.Event() for _ in range(5)]
+    over[4].set()
+
+    def after_the_next(k: int) -> SampleResult:
+        over[k + 1].wait()
+        over[k].set()
+        return row(f"im{k}", k)
+
+    results = [postponed(f"im{k}", partial(after_the_next, k)) for k in range(4)]
     results.insert(2, Result())
     results[2].add("now", lambda: row("now", 9), SCHEMA)
     done = list(finished(results, threads=4))
@@ -80,7 +84,7 @@ def test_the_model_goes_on_meanwhile_but_not_far() -> None:
             yield postponed(f"im{k}", partial(held, k))
 
     def held(k: int) -> SampleResult:
-        assert gate.wait(30)
+        gate.wait()
         return row(f"im{k}", k)
 
     results = finished(source(), threads=1)
@@ -103,17 +107,27 @@ def test_an_error_later_fails_that_sample() -> None:
     assert (c.failures, values(c)) == ([], [1])
 
 
-def test_closing_early_leaves_no_thread() -> None:
+def test_closing_early_leaves_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one that has begun goes on until closing waits for it; no other begins."""
     began: list[int] = []
+    gate = threading.Event()
+
+    class Pool(ThreadPoolExecutor):
+        def shutdown(self, *arguments: Any, **options: Any) -> None:
+            gate.set()
+            super().shutdown(*arguments, **options)
 
     def noted(k: int) -> SampleResult:
         began.append(k)
-        return slowly(f"im{k}", k, 0.05)
+        if k:
+            gate.wait()
+        return row(f"im{k}", k)
 
+    monkeypatch.setattr(deferred, "ThreadPoolExecutor", Pool)
     results = finished((postponed(f"im{k}", partial(noted, k)) for k in range(100)), threads=1)
     next(results)
     results.close()
-    assert len(began) < 10
+    assert began in ([0], [0, 1])
     assert not [t for t in threading.enumerate() if t.name.startswith("evaluate")]
 
 

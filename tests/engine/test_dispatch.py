@@ -1,4 +1,4 @@
-"""Who gets which batch, and what becomes of those of a worker that is lost: with a crew of the tests' own."""
+"""Who gets which batch, and what becomes of those of a worker that is lost: with a pool of the tests' own."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def batch(number: int) -> Batch:
 class WorkerPool:
     """Workers that finish one batch a turn, read two ahead, and are lost as a plan says.
 
-    ``losses``: by turn, the workers (in the order of their hiring) that are lost in it. ``deadly``: batches that no
+    ``losses``: by turn, the workers (in the order of their start) that are lost in it. ``deadly``: batches that no
     worker survives.
     """
 
@@ -34,24 +34,24 @@ class WorkerPool:
         self.taken: dict[int, int] = {}
         self.calls: dict[int, int] = {}
         self.begun: list[int] = []
-        self.hired = self.most = 0
-        self.halted = self.dismissed = False
+        self.started = self.most = 0
+        self.stopped = self.killed = False
 
-    def hire(self) -> int:
-        self.hired += 1
-        self.inboxes[self.hired], self.taken[self.hired], self.calls[self.hired] = deque(), 0, 0
-        return self.hired
+    def start(self) -> int:
+        self.started += 1
+        self.inboxes[self.started], self.taken[self.started], self.calls[self.started] = deque(), 0, 0
+        return self.started
 
     def ready(self, worker: int) -> bool:
         return self.calls[worker] > 1
 
-    def give(self, worker: int, batches: Sequence[Batch]) -> None:
+    def submit(self, worker: int, batches: Sequence[Batch]) -> None:
         assert self.ready(worker), "it has not begun"
         if worker in self.inboxes:
             self.inboxes[worker] += batches
             self.most = max(self.most, len(self.inboxes[worker]))
 
-    def news(self, seconds: float) -> list[News[int]]:
+    def poll(self, seconds: float) -> list[News[int]]:
         lost = self.losses.popleft() if self.losses else ()
         news = []
         for worker in self.calls:
@@ -61,7 +61,7 @@ class WorkerPool:
             if worker in lost or deadly:
                 del self.inboxes[worker]
                 news.append(News(worker, lost="it was shot"))
-            elif self.halted:
+            elif self.stopped:
                 del self.inboxes[worker]
                 news.append(News(worker, [self.finish(worker, inbox)] if inbox else [], lost="it was told to end"))
             elif inbox:
@@ -74,11 +74,11 @@ class WorkerPool:
         self.begun.append(done.number)
         return BatchResult(done.number, (Result(outcomes=[Outcome(done.ids[0] or "", "scored")]),))
 
-    def halt(self) -> None:
-        self.halted = True
+    def stop(self) -> None:
+        self.stopped = True
 
-    def dismiss(self) -> None:
-        self.dismissed = True
+    def kill(self) -> None:
+        self.killed = True
 
 
 def numbers(done: Sequence[BatchResult]) -> list[int]:
@@ -91,61 +91,61 @@ def numbers(done: Sequence[BatchResult]) -> list[int]:
     losses=st.lists(st.lists(st.integers(1, 12), max_size=2), max_size=12),
 )
 def test_every_batch_is_done_once_whoever_is_lost(work: int, workers: int, losses: list[list[int]]) -> None:
-    crew = WorkerPool(losses)
+    pool = WorkerPool(losses)
     done: list[BatchResult] = []
     # Given up only where one worker after the other was lost.
     with nullcontext() if sum(map(len, losses)) < ATTEMPTS else suppress(SambenchError):
-        done += dispatch(crew, [batch(n) for n in range(work)], workers, 1, threading.Event())
+        done += dispatch(pool, [batch(n) for n in range(work)], workers, 1, threading.Event())
         assert numbers(done) == list(range(work))
         failed = {one.number for one in done if one.results[0].failures}
         assert len(failed) * ATTEMPTS <= sum(map(len, losses))
-    assert crew.dismissed
-    assert crew.most <= READY + 2
+    assert pool.killed
+    assert pool.most <= READY + 2
 
 
 def test_a_deadly_batch_is_given_up_and_the_others_are_done() -> None:
-    crew = WorkerPool(deadly=[2])
-    done = list(dispatch(crew, [batch(n) for n in range(6)], 2, 1, threading.Event()))
+    pool = WorkerPool(deadly=[2])
+    done = list(dispatch(pool, [batch(n) for n in range(6)], 2, 1, threading.Event()))
     assert numbers(done) == [0, 1, 2, 3, 4, 5]
     (failure,) = [failure for one in done for failure in one.results[0].failures]
     assert (failure.id, failure.kind) == ("im2", "WorkerLost")
     assert failure.error == f"{ATTEMPTS} workers were lost over it, the last: it was shot"
-    assert crew.hired == 2 + ATTEMPTS
+    assert pool.started == 2 + ATTEMPTS
 
 
-def test_a_crew_that_only_loses_workers_is_given_up() -> None:
-    crew = WorkerPool([[n] for n in range(1, 9)])
+def test_a_pool_that_only_loses_workers_is_given_up() -> None:
+    pool = WorkerPool([[n] for n in range(1, 9)])
     with pytest.raises(
         SambenchError, match=f"{ATTEMPTS} workers were lost without finishing anything, the last because"
     ):
-        list(dispatch(crew, [batch(n) for n in range(6)], 1, 1, threading.Event()))
-    assert crew.dismissed
+        list(dispatch(pool, [batch(n) for n in range(6)], 1, 1, threading.Event()))
+    assert pool.killed
 
 
 def test_no_more_workers_than_batches() -> None:
-    crew = WorkerPool()
-    list(dispatch(crew, [batch(0), batch(1)], 8, 1, threading.Event()))
-    assert crew.hired == 2
+    pool = WorkerPool()
+    list(dispatch(pool, [batch(0), batch(1)], 8, 1, threading.Event()))
+    assert pool.started == 2
 
 
 def test_a_stop_finishes_what_is_in_work_and_begins_no_other() -> None:
-    crew, stop = WorkerPool(), threading.Event()
+    pool, stop = WorkerPool(), threading.Event()
     done = []
-    for one in dispatch(crew, [batch(n) for n in range(20)], 2, 1, stop):
+    for one in dispatch(pool, [batch(n) for n in range(20)], 2, 1, stop):
         done.append(one)
         if len(done) == 4:
             stop.set()
-    assert numbers(done) == sorted(crew.begun)
+    assert numbers(done) == sorted(pool.begun)
     assert 4 <= len(done) <= 6
-    assert crew.dismissed
+    assert pool.killed
 
 
 def test_a_lost_worker_s_error_ends_all() -> None:
     class Refusing(WorkerPool):
-        def news(self, seconds: float) -> list[News[int]]:
+        def poll(self, seconds: float) -> list[News[int]]:
             raise SambenchError("weights.pth: torn")
 
-    crew = Refusing()
+    pool = Refusing()
     with pytest.raises(SambenchError, match="torn"):
-        list(dispatch(crew, [batch(0)], 1, 1, threading.Event()))
-    assert crew.dismissed
+        list(dispatch(pool, [batch(0)], 1, 1, threading.Event()))
+    assert pool.killed

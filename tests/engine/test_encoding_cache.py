@@ -88,12 +88,6 @@ def entries(folder: Path) -> set[str]:
     return {path.stem for path in folder.glob("??/*.safetensors")}
 
 
-@pytest.fixture
-def no_rest(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What failed is tried again at once."""
-    monkeypatch.setattr(encoding_cache, "_RETRY_SECONDS", 0)
-
-
 # --- keys and sizes ---------------------------------------------------------------------------------------------------
 
 IMAGE = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
@@ -148,7 +142,7 @@ def test_sizes(text: str, size: int) -> None:
     "text", ["", "GB", "0", "0.1", "-5GB", "5XB", "5GBs", "1e9", "nan", "inf", "1,5GB", "5 5GB", "٣GB", "9" * 5000]
 )
 def test_no_sizes(text: str) -> None:
-    with pytest.raises(UsageError, match="is no --encodings-size: give a number and a unit, as in 50GB"):
+    with pytest.raises(UsageError, match=r"^--encodings-size '.*': give a number and a unit, as in 50GB"):
         parse_size(text)
 
 
@@ -165,7 +159,7 @@ def test_put_and_get(tmp_path: Path) -> None:
     found["embedding"] += 1  # the caller's
     assert same(opened.get(KEY), arrays())
     assert same(Opened(tmp_path).get(KEY), arrays())
-    assert (opened.cache.hits, opened.cache.misses, opened.said) == (2, 1, [])
+    assert opened.said == []
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["ab", f"{KEY}.safetensors", "lock"]
 
 
@@ -261,9 +255,9 @@ def test_what_is_no_encoding_or_no_key_is_an_error_of_the_program(tmp_path: Path
         with pytest.raises(ValueError, match="float32 arrays by plain names"):
             opened.put(KEY, wrong)
     for wrong_key in ("", "../" * 20, KEY.upper(), KEY + "0", KEY[:-1] + "\n"):
-        with pytest.raises(ValueError, match="is no key"):
+        with pytest.raises(ValueError, match="is not a key"):
             opened.get(wrong_key)
-        with pytest.raises(ValueError, match="is no key"):
+        with pytest.raises(ValueError, match="is not a key"):
             opened.put(wrong_key, arrays())
     assert not list(tmp_path.iterdir())
 
@@ -296,8 +290,7 @@ def test_any_changed_or_missing_byte_is_found(tmp_path: Path) -> None:
 
 
 def _other(content: Arrays | dict[str, NDArray[Any]], **changes: str) -> bytes:
-    about = {"sambench": "encoding-1", "key": KEY, "crc32": encoding_cache._checksum(KEY, content)}
-    return save(content, about | changes)
+    return save(content, encoding_cache._metadata(KEY, content) | changes)
 
 
 def _header(text: bytes, length: int | None = None) -> bytes:
@@ -344,7 +337,7 @@ def test_a_strange_file_is_a_miss_and_replaced(tmp_path: Path, content: bytes) -
         assert opened.get(key_here) is None
         opened.put(key_here, arrays())
         assert same(opened.get(key_here), arrays())
-    assert opened.said_once(f"{KEY}.safetensors is damaged or no encoding")
+    assert opened.said_once(f"{KEY}.safetensors is damaged or not an encoding")
 
 
 def test_no_waiting_for_a_pipe_and_no_reading_of_what_is_too_large(tmp_path: Path) -> None:
@@ -352,7 +345,7 @@ def test_no_waiting_for_a_pipe_and_no_reading_of_what_is_too_large(tmp_path: Pat
     path_of(tmp_path).parent.mkdir()
     os.mkfifo(path_of(tmp_path))
     assert opened.get(KEY) is None
-    assert opened.said_once("no encoding")
+    assert opened.said_once("not an encoding")
     large = "ab" + "1" * 62
     with path_of(tmp_path, large).open("wb") as file:
         file.truncate(1 << 43)  # sparse: takes no room
@@ -361,21 +354,22 @@ def test_no_waiting_for_a_pipe_and_no_reading_of_what_is_too_large(tmp_path: Pat
     assert same(opened.get(large), arrays())
 
 
-def test_a_folder_or_a_loop_in_the_place_of_a_file(tmp_path: Path, no_rest: None) -> None:
+def test_a_folder_or_a_loop_in_the_place_of_a_file(tmp_path: Path) -> None:
     opened = Opened(tmp_path)
     path_of(tmp_path).mkdir(parents=True)
     (path_of(tmp_path) / "something").touch()
     for _ in range(2):
         assert opened.get(KEY) is None
         opened.put(KEY, arrays())
-    assert len(opened.said) == 2  # one of reading, one of writing
+    assert [line.split()[2] for line in opened.said] == ["read", "write"]
     assert not list(tmp_path.rglob("*.tmp"))
-    loop = "cd" + "0" * 62
+    opened, loop = Opened(tmp_path), "cd" + "0" * 62
     path_of(tmp_path, loop).parent.mkdir()
     path_of(tmp_path, loop).symlink_to(path_of(tmp_path, loop))
     assert opened.get(loop) is None
+    assert opened.said_once("cannot read", loop)
     opened.put(loop, arrays())
-    assert same(opened.get(loop), arrays())
+    assert same(Opened(tmp_path).get(loop), arrays())
 
 
 # --- the limit --------------------------------------------------------------------------------------------------------
@@ -532,20 +526,22 @@ def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert opened.said_once("cannot lock", "No locks available")
 
 
-def test_entries_that_cannot_be_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_where_nothing_can_be_deleted_grows_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     keys = filled(tmp_path, 20)
-    unlink = os.unlink
 
     def stuck(path: Any, **more: Any) -> None:
-        if Path(path).stem in keys[:5]:
-            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
-        unlink(path, **more)
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), str(path))
 
-    monkeypatch.setattr(os, "unlink", stuck)
     opened = Opened(tmp_path, limit=10 * SIZE)
-    opened.put(key(20), arrays())
-    assert entries(tmp_path) == {*keys[:5], *keys[-3:], key(20)}
-    assert opened.said_once("cannot delete", "Operation not permitted")
+    with monkeypatch.context() as failing:
+        failing.setattr(os, "unlink", stuck)
+        for n in range(20, 24):
+            opened.put(key(n), arrays())
+    assert entries(tmp_path) == {*keys, key(20)}
+    assert opened.said_once(f"cannot write {path_of(tmp_path, keys[0])}: Operation not permitted", "going on without")
+    assert same(opened.get(keys[5]), arrays(5)), "reading goes on"
+    Opened(tmp_path, limit=10 * SIZE).put(key(24), arrays())
+    assert entries(tmp_path) == {keys[5], *keys[14:], key(20), key(24)}
 
 
 # --- bad circumstances ------------------------------------------------------------------------------------------------
@@ -594,7 +590,7 @@ def unwritable() -> Iterator[tuple[Path, Callable[[], None]]]:
             end()
 
 
-def test_a_folder_without_permission(no_rest: None) -> None:
+def test_a_folder_without_permission() -> None:
     with unwritable() as (folder, end):
         with pytest.raises(UsageError, match="Permission denied; choose another --encodings"):
             EncodingCache.check(spec(folder))
@@ -602,51 +598,33 @@ def test_a_folder_without_permission(no_rest: None) -> None:
         for n in range(3):
             opened.put(key(n), arrays())
             assert same(opened.get(KEY), arrays()), "reading goes on"
-        assert opened.said_once("cannot write", "Permission denied", "the run goes on without")
+        assert opened.said_once("cannot write", "Permission denied", "going on without keeping encodings")
         end()
+        opened = Opened(folder)
         opened.put(key(5), arrays())
         assert same(opened.get(key(5)), arrays())
 
 
-def test_one_file_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    opened = Opened(tmp_path)
-    opened.put(KEY, arrays())
-    opened.put(key(1), arrays(1))
-    refuse(monkeypatch, errno.EACCES, only=KEY)
-    for _ in range(2):
-        assert opened.get(KEY) is None
-        assert same(opened.get(key(1)), arrays(1))
-    assert opened.said_once("cannot read", KEY, "Permission denied")
-    opened.said.clear()
-    for _ in range(2):
-        opened.put(KEY, arrays())
-        opened.put(key(2), arrays(2))
-        assert same(opened.get(key(2)), arrays(2))
-    assert opened.said_once("cannot write", "Permission denied")
-
-
 def refuse(monkeypatch: pytest.MonkeyPatch, number: int, only: str = "") -> list[str]:
     """Lets every opening of a file fail with that error; answers a list that grows with each."""
-    original, refused = os.open, []
+    refused: list[str] = []
 
-    def failing(path: Any, *more: Any, **settings: Any) -> int:
+    def failing(path: Any, *more: Any, **settings: Any) -> Any:
         if only in str(path):
             refused.append(str(path))
             raise OSError(number, os.strerror(number))
-        return original(path, *more, **settings)
+        return open(path, *more, **settings)
 
-    monkeypatch.setattr(os, "open", failing)
+    monkeypatch.setattr(encoding_cache, "open", failing, raising=False)
     return refused
 
 
 @pytest.mark.parametrize(
-    "number", [errno.EIO, errno.ENOTCONN, errno.ETIMEDOUT, errno.EROFS, errno.EDQUOT, errno.EMFILE]
+    "number", [errno.EIO, errno.ENOTCONN, errno.ETIMEDOUT, errno.EROFS, errno.EDQUOT, errno.EMFILE, errno.EACCES]
 )
-def test_a_folder_that_fails_is_left_alone_for_a_while(
+def test_after_a_failure_a_process_goes_on_without(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    now = 1000.0
-    monkeypatch.setattr(time, "monotonic", lambda: now)
     opened = Opened(tmp_path)
     opened.put(KEY, arrays())
     with monkeypatch.context() as failing:
@@ -654,17 +632,28 @@ def test_a_folder_that_fails_is_left_alone_for_a_while(
         for n in range(5):
             assert opened.get(KEY) is None
             opened.put(key(n), arrays())
-        assert len(refused) == 2, "one reading, one writing"
-        now += 61
+        assert len(refused) == 2, "one reading, one writing: a file system may take minutes over each"
+    for n in range(5):
         assert opened.get(KEY) is None
-        opened.put(KEY, arrays())
-        assert len(refused) == 4
-    assert ["cannot read" in line for line in opened.said] == [True, False]
-    assert opened.get(KEY) is None
-    now += 61
-    assert same(opened.get(KEY), arrays())
-    opened.put(key(1), arrays(1))
-    assert same(opened.get(key(1)), arrays(1))
+        opened.put(key(n), arrays())
+    assert entries(tmp_path) == {KEY}
+    assert [line.partition(str(tmp_path))[0] for line in opened.said] == [
+        "encodings: cannot read ",
+        "encodings: cannot write ",
+    ]
+    assert all("going on without" in line and "\n" not in line for line in opened.said)
+    assert same(Opened(tmp_path).get(KEY), arrays()), "the next process tries again"
+
+
+def test_a_file_that_cannot_be_read_does_not_end_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = Opened(tmp_path)
+    opened.put(KEY, arrays())
+    refuse(monkeypatch, errno.EACCES, only=f"{KEY}.safetensors")
+    for n in range(2):
+        assert opened.get(KEY) is None
+        opened.put(key(n), arrays(n))
+    assert opened.said_once("cannot read", KEY, "Permission denied", "going on without reading encodings")
+    assert same(Opened(tmp_path).get(key(1)), arrays(1))
 
 
 def test_deleted_by_another_machine_while_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -677,7 +666,7 @@ def test_deleted_by_another_machine_while_it_is_read(tmp_path: Path, monkeypatch
     assert opened.said == []
 
 
-def test_a_folder_that_is_removed_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_is_removed_meanwhile(tmp_path: Path) -> None:
     folder = tmp_path / "cache"
     folder.mkdir()
     opened = Opened(folder)
@@ -688,11 +677,6 @@ def test_a_folder_that_is_removed_meanwhile(tmp_path: Path, monkeypatch: pytest.
         opened.put(key(n), arrays())
     assert opened.said_once("cannot write", "No such file or directory")
     assert not folder.exists()
-    folder.mkdir()
-    later = time.monotonic() + 61
-    monkeypatch.setattr(time, "monotonic", lambda: later)
-    opened.put(KEY, arrays())
-    assert same(opened.get(KEY), arrays())
 
 
 @pytest.fixture
@@ -702,7 +686,7 @@ def file_size_limit() -> Iterator[Callable[[int], None]]:
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_limit_of_file_sizes(tmp_path: Path, no_rest: None, file_size_limit: Callable[[int], None]) -> None:
+def test_a_limit_of_file_sizes(tmp_path: Path, file_size_limit: Callable[[int], None]) -> None:
     opened = Opened(tmp_path)
     file_size_limit(400)
     for _ in range(2):
@@ -711,12 +695,13 @@ def test_a_limit_of_file_sizes(tmp_path: Path, no_rest: None, file_size_limit: C
     assert opened.said_once("cannot write", "a file size limit is hit")
     assert not list(tmp_path.glob("ab/*"))
     file_size_limit(10_000)
+    opened = Opened(tmp_path)
     opened.put(KEY, arrays())
     assert same(opened.get(KEY), arrays())
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small tmpfs needs root")
-def test_a_full_tmpfs(tmp_path: Path, no_rest: None) -> None:
+def test_a_full_tmpfs(tmp_path: Path) -> None:
     mounted = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", tmp_path], capture_output=True, check=False
     )
@@ -732,6 +717,7 @@ def test_a_full_tmpfs(tmp_path: Path, no_rest: None) -> None:
         assert opened.said_once("cannot write", "the disk is full")
         assert not list(tmp_path.glob("??/.*"))
         subprocess.run(["mount", "-o", "remount,size=1m", tmp_path], check=True)
+        opened = Opened(tmp_path)
         opened.put(key(11), arrays(11))
         assert same(opened.get(key(11)), arrays(11))
     finally:
@@ -740,8 +726,8 @@ def test_a_full_tmpfs(tmp_path: Path, no_rest: None) -> None:
 
 # --- many at once -----------------------------------------------------------------------------------------------------
 
-HAMMER = """
-import random, sys, threading
+HAMMER = r"""
+import os, random, sys, threading
 from pathlib import Path
 import numpy as np
 from sambench.engine.encoding_cache import EncodingCache, EncodingsSpec, key_of
@@ -749,7 +735,7 @@ from sambench.engine.encoding_cache import EncodingCache, EncodingsSpec, key_of
 assert "torch" not in sys.modules
 folder, seed, rounds, limit = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
 cache = EncodingCache(EncodingsSpec(Path(folder), limit, "float32"), lambda line: sys.exit(line))
-wrong = []
+wrong, found_any = [], []
 
 def content(n):
     return {"a": np.full(1000 + n, n, np.float32), "b": np.arange(n, dtype=np.float32)}
@@ -762,15 +748,17 @@ def work(seed):
         found = cache.get(key)
         if found is None:
             cache.put(key, expected)
+            os.write(1, b"put\n")  # print is not atomic among threads
         elif any(not np.array_equal(found[name], expected[name]) for name in ("a", "b")) or len(found) != 2:
             wrong.append(n)
+        else:
+            found_any.append(n)
 
-print("begin", flush=True)
 threads = [threading.Thread(target=work, args=(10 * seed + k,)) for k in range(2)]
 for thread in threads: thread.start()
 for thread in threads: thread.join()
 assert not wrong, wrong
-assert cache.hits + cache.misses == 2 * rounds and cache.hits and cache.misses
+assert 0 < len(found_any) < 2 * rounds
 """
 
 
@@ -811,8 +799,8 @@ def test_killed_writers_leave_nothing_wrong(tmp_path: Path) -> None:
     for seed in range(5):
         writer = hammer(tmp_path, seed, 10**9, HAMMERED)
         assert writer.stdout is not None
-        assert writer.stdout.readline() == b"begin\n"
-        time.sleep(rng.uniform(0.02, 0.2))
+        for _ in range(rng.randrange(1, 200)):
+            assert writer.stdout.readline() == b"put\n"
         writer.send_signal(signal.SIGKILL)
         assert writer.communicate(timeout=60)[1] == b""
         assert all_sound(tmp_path)
@@ -825,7 +813,7 @@ def test_killed_writers_leave_nothing_wrong(tmp_path: Path) -> None:
 
 
 def test_threads_of_one_cache(tmp_path: Path) -> None:
-    """One line said, whoever meets the trouble first, and every answer counted."""
+    """One line said, whoever meets the trouble first."""
     shutil.rmtree(tmp_path)
     opened = Opened(tmp_path)
 
@@ -840,4 +828,3 @@ def test_threads_of_one_cache(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert opened.said_once("cannot write")
-    assert (opened.cache.hits, opened.cache.misses) == (0, 200)

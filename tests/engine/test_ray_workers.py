@@ -9,18 +9,17 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pyarrow as pa
 import pytest
+from helpers.toy_runs import Call, Gate, arguments, interrupt, shards, start, the_run, wait_for
 
 from sambench.engine import ray_workers
 from sambench.engine.dispatch import News, dispatch
@@ -33,12 +32,11 @@ from sambench.models import zoo
 from sambench.runs import provenance
 from sambench.runs.directory import read_records
 
-Call = Callable[..., subprocess.CompletedProcess[str]]
 WORK = batches([f"im{n:02d}" for n in range(12)], [[f"im{n:02d}" for n in range(12)]], 1)
 
 # Models that something happens to: once, which a file says, as processes come and go.
 MODELS = '''
-import os, time
+import os, threading
 from toy_model import Toy
 
 def once(name):
@@ -48,9 +46,11 @@ def once(name):
         return False
     return True
 
-class Slow(Toy):
+class Gated(Toy):
+    """Waits before each image for a byte of the pipe beside this file."""
     def set_image(self, image):
-        time.sleep(0.3)
+        with open(os.path.join(os.path.dirname(__file__), "gate"), "rb", buffering=0) as pipe:
+            pipe.read(1)
         super().set_image(image)
 
 class Dying(Toy):
@@ -63,11 +63,10 @@ class Dying(Toy):
 class Doomed(Toy):
     """Says on the sixth image which daemon its process belongs to, and waits for what comes."""
     def set_image(self, image):
-        time.sleep(0.1)
         if image.shape[0] == 45 and once("waits"):
             with open(os.path.join(os.path.dirname(__file__), "raylet"), "w") as file:
                 file.write(f"{os.getppid()}.")
-            time.sleep(600)
+            threading.Event().wait()
         super().set_image(image)
 
 class Telling:
@@ -151,27 +150,27 @@ def job(data: Path, reference: str, **changes: Any) -> Job:
 
 
 class Watched(RayPool):
-    """Remembers who was hired and what became known."""
+    """Remembers who was started and what became known."""
 
     def __init__(self, job: Job) -> None:
         super().__init__(job)
         self.names: list[int] = []
         self.lost: list[str] = []
 
-    def hire(self) -> int:
-        self.names.append(super().hire())
+    def start(self) -> int:
+        self.names.append(super().start())
         return self.names[-1]
 
-    def news(self, seconds: float) -> list[News[int]]:
-        news = super().news(seconds)
+    def poll(self, seconds: float) -> list[News[int]]:
+        news = super().poll(seconds)
         self.lost += [one.lost for one in news if one.lost]
         return news
 
 
 def run(
-    crew: RayPool, workers: int = 2, work: Sequence[Batch] = WORK, stop: threading.Event | None = None
+    pool: RayPool, workers: int = 2, work: Sequence[Batch] = WORK, stop: threading.Event | None = None
 ) -> list[BatchResult]:
-    return list(dispatch(crew, work, workers, 1, stop or threading.Event()))
+    return list(dispatch(pool, work, workers, 1, stop or threading.Event()))
 
 
 def records(done: Sequence[BatchResult]) -> Mapping[int, pa.Table]:
@@ -187,21 +186,14 @@ def expected(toy_data: Path, toy_model: str) -> Mapping[int, pa.Table]:
     return records(list(Worker(job(toy_data, toy_model)).stream(ListInbox(WORK))))
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.05)
-
-
 def test_records_are_those_of_one_process(
     connected: Any, expected: Mapping[int, pa.Table], toy_data: Path, toy_model: str
 ) -> None:
     assert ray_workers.capacity("cpu", 1) == 2
     assert ray_workers.capacity("cpu", 2) == 1, "there is always one, which may have to wait for its node"
-    crew = Watched(job(toy_data, toy_model))
-    assert records(run(crew)) == expected
-    assert (len(crew.names), crew.lost) == (2, [])
+    pool = Watched(job(toy_data, toy_model))
+    assert records(run(pool)) == expected
+    assert (len(pool.names), pool.lost) == (2, [])
 
 
 def test_a_worker_has_the_surroundings_of_who_hired_it(
@@ -220,17 +212,17 @@ def test_a_worker_has_the_surroundings_of_who_hired_it(
 def test_a_dead_process_costs_nothing(
     connected: Any, expected: Mapping[int, pa.Table], toy_data: Path, models: Path
 ) -> None:
-    crew = Watched(job(toy_data, f"{models}:Dying"))
-    assert records(run(crew)) == expected
+    pool = Watched(job(toy_data, f"{models}:Dying"))
+    assert records(run(pool)) == expected
     assert (models.parent / "died").is_file()
-    (lost,) = crew.lost
+    (lost,) = pool.lost
     assert lost.startswith("its process was ended (out of memory?) (on node ")
 
 
 def test_a_dead_node_costs_nothing(
     connected: Any, expected: Mapping[int, pa.Table], toy_data: Path, models: Path
 ) -> None:
-    """The worker that is hired in place of the lost one finds no room: nothing waits for it."""
+    """The worker that is started in place of the lost one finds no room: nothing waits for it."""
     note = models.parent / "raylet"
 
     def remove() -> None:
@@ -239,29 +231,39 @@ def test_a_dead_node_costs_nothing(
         (node,) = [n for n in connected.worker_nodes if n.all_processes["raylet"][0].process.pid == pid]
         connected.remove_node(node, allow_graceful=False)
 
-    crew = Watched(job(toy_data, f"{models}:Doomed"))
-    remover = threading.Thread(target=remove)
+    pool = Watched(job(toy_data, f"{models}:Doomed"))
+    remover = threading.Thread(target=remove, daemon=True)
     remover.start()
     try:
-        assert records(run(crew)) == expected
-    finally:
+        assert records(run(pool)) == expected
         remover.join()
+    finally:
         connected.add_node(num_cpus=1)
-    (lost,) = crew.lost
+    (lost,) = pool.lost
     assert "on node" in lost
-    assert len(crew.names) == 3
+    assert len(pool.names) == 3
 
 
 def test_a_stop_finishes_what_is_in_work(
-    connected: Any, expected: Mapping[int, pa.Table], toy_data: Path, models: Path
+    connected: Any, expected: Mapping[int, pa.Table], toy_data: Path, models: Path, gate: Gate
 ) -> None:
-    crew, stop, done = Watched(job(toy_data, f"{models}:Slow")), threading.Event(), []
-    for one in dispatch(crew, WORK, 3, 1, stop):
+    class Stopped(Watched):
+        """Lets the images in work through once every worker knows that it should stop."""
+
+        def stop(self) -> None:
+            super().stop()
+            actors = [actor.handle for actor in self._actors.values() if actor.node]
+            ray().get([handle.stop.options(concurrency_group="stop").remote() for handle in actors])
+            gate.let(2)
+
+    pool, stop, done = Stopped(job(toy_data, f"{models}:Gated")), threading.Event(), []
+    gate.let(1)
+    for one in dispatch(pool, WORK, 3, 1, stop):
         done.append(one)
         stop.set()
-    assert 1 <= len(done) <= 4
+    assert 1 <= len(done) <= 3
     assert all(expected[number] == table for number, table in records(done).items())
-    assert len(crew.lost) == 3, "also the one that never found room"
+    assert len(pool.lost) == 3, "also the one that never found room"
 
 
 @pytest.mark.parametrize("broken", ["weights", "versions", "model", "sambench"])
@@ -274,7 +276,7 @@ def test_a_node_where_something_is_missing_is_named(
         asked = job(toy_data, toy_model, model=model)
         size = ray_workers._size
         monkeypatch.setattr(ray_workers, "_size", lambda path: 7 if path == "/only/here.pth" else size(path))
-        message = r"/only/here.pth is not there on node \S+ \(\S+\): data, weights and plugins have to lie on a file"
+        message = r"/only/here.pth is missing on node \S+ \(\S+\): keep data, weights and plugins on a file system"
     elif broken == "versions":
         facts = provenance.facts()
         monkeypatch.setattr(provenance, "facts", lambda: {**facts, "versions": {**facts["versions"], "torch": "1.0"}})
@@ -282,9 +284,9 @@ def test_a_node_where_something_is_missing_is_named(
     elif broken == "sambench":
         # A class of a module that is here alone stands in for sambench where it is not installed.
         elsewhere: Any = ModuleType("only_here")
-        elsewhere.RayActor = type("Seat", (ray_workers.RayActor,), {"__module__": "only_here"})
+        elsewhere.RayActor = type("RayActor", (ray_workers.RayActor,), {"__module__": "only_here"})
         monkeypatch.setitem(sys.modules, "only_here", elsewhere)
-        monkeypatch.setattr(ray_workers, "Seat", elsewhere.RayActor)
+        monkeypatch.setattr(ray_workers, "RayActor", elsewhere.RayActor)
         message = (
             r"^no worker can be started on node [\d.]+: ModuleNotFoundError: No module named 'only_here'; sambench"
         )
@@ -341,36 +343,47 @@ def test_a_full_cluster_is_waited_for(
         def here(self) -> bool:
             return True
 
+    class Waiting(RayPool):
+        """Makes room once it was asked for."""
+
+        def poll(self, seconds: float) -> list[News[int]]:
+            news = super().poll(seconds)
+            said.append(capsys.readouterr().err)
+            while others and said[-1]:
+                ray().kill(others.pop())
+            return news
+
     monkeypatch.setattr(ray_workers, "PATIENCE_SECONDS", 0.5)
+    said: list[str] = []
     others = [ray().remote(num_cpus=1)(Other).remote() for _ in range(2)]
     ray().get([other.here.remote() for other in others])
-    ending = threading.Timer(2, lambda: [ray().kill(other) for other in others])
-    ending.start()
-    assert records(run(RayPool(job(toy_data, toy_model)))) == expected
-    ending.join()
-    assert "no worker has started after " in (complaint := capsys.readouterr().err)
+    assert records(run(Waiting(job(toy_data, toy_model)))) == expected
+    complaint = "".join(said)
+    assert "no worker has started after " in complaint
     assert "each asks for 1 CPU; the cluster's nodes have " in complaint
 
 
 def test_the_command_line_attaches_stops_and_goes_on(
-    cluster: Any, expected: Mapping[int, pa.Table], sambench_cli: Call, toy_data: Path, models: Path, tmp_path: Path
+    cluster: Any,
+    expected: Mapping[int, pa.Table],
+    sambench_cli: Call,
+    toy_data: Path,
+    models: Path,
+    gate: Gate,
+    tmp_path: Path,
 ) -> None:
     """SIGTERM, for which Ray would like to be responsible, ends a run in good order."""
     out = tmp_path / "out"
-    arguments = ["run", "-t", "single_point", "-d", f"mask_pngs:{toy_data}", "-m", f"{models}:Slow", "--out", str(out)]
-    arguments += ["--threads", "1", "--backend", "ray", "--ray-address", cluster.address]
-    quick = (
-        "import sambench.engine.result_writer as r; r.FLUSH_SECONDS = 0.05; from sambench.cli.main import main; main()"
-    )
-    child = subprocess.Popen([sys.executable, "-c", quick, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    wait_for(lambda: len(list(out.glob("*/*/*/records/0*.parquet"))) >= 2)
-    child.send_signal(signal.SIGTERM)
-    _, complaint = child.communicate(timeout=120)
-    assert child.returncode == 130, complaint
-    assert b"SIGTERM: finishing what is in hand" in complaint
-    (at,) = [manifest.parent for manifest in out.glob("*/*/*/manifest.json")]
+    more = ["--threads", "1", "--backend", "ray", "--ray-address", cluster.address]
+    command = arguments(toy_data, f"{models}:Gated", out, *more)
+    child = start(command)
+    gate.let(2)
+    wait_for(lambda: len(shards(out)) >= 2)
+    assert "SIGTERM: finishing what is in hand" in interrupt(child, signal.SIGTERM, gate, out)
+    at = the_run(out)
     assert 2 <= json.loads((at / "summary.json").read_text())["n_scored"] < 12
-    done = sambench_cli(*arguments)
+    gate.let(100)
+    done = sambench_cli(*command)
     assert "12/12" in done.stdout
     assert "raylet" not in done.stdout + done.stderr, "nothing of Ray's own"
     assert (
@@ -389,7 +402,7 @@ def test_without_an_address_a_cluster_is_made_and_ended(
         own = {"RAY_TMPDIR": folder, "HOME": folder, "RAY_ADDRESS": ""}
         done = sambench_cli("run", *where, "--threads", 1, "--backend", "ray", "--limit", 2, code=1, **own)
         assert "2 of 12" in done.stdout + done.stderr or "2/12" in done.stdout
-        wait_for(lambda: not any(folder in command for command in _commands()), 30)
+        wait_for(lambda: not any(folder in command for command in _commands()))
         assert not (Path(folder) / ".ray").exists(), "no token is left at home"
 
 

@@ -81,8 +81,7 @@ class Bench:
             truth = self.truth(image)
             if kind == "segs":
                 cells = loadmat(self.folder / "segs" / f"{image}.mat")["segs"][0]
-                maps = [segment_boundaries(labels) for labels in cells]
-                found.append(edges.evaluate_maps(maps, truth, np.arange(1, len(maps) + 1)))
+                found.append(of_maps([segment_boundaries(labels) for labels in cells], truth))
                 continue
             strength: NDArray[np.generic]
             if kind == "png":
@@ -96,6 +95,15 @@ class Bench:
     def cases(self) -> dict[str, tuple[list[edges.Counts], edges.EdgeScores]]:
         by_kind = {kind: self.counts(kind) for kind in dict.fromkeys(CASES.values())}
         return {case: (by_kind[kind], scores(by_kind[kind])) for case, kind in CASES.items()}
+
+
+def of_maps(maps: list[NDArray[np.bool_]], truth: list[NDArray[np.bool_]]) -> edges.Counts:
+    """The counts of several segmentations of an image, with their numbers for thresholds."""
+    each = [edges.evaluate_image(binary.astype(float), truth, np.array([1.0])) for binary in maps]
+    names = ("sum_r", "cnt_r", "sum_p", "cnt_p")
+    return edges.Counts(
+        np.arange(1.0, len(maps) + 1), *(np.concatenate([getattr(one, name) for one in each]) for name in names)
+    )
 
 
 def scores(counts: list[edges.Counts]) -> edges.EdgeScores:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sambench.metrics import paired
-from sambench.metrics.stats import bootstrap_interval
+from sambench.metrics.stats import metric_of
 
 
 def test_by_hand() -> None:
@@ -46,7 +46,7 @@ def test_the_interval_is_that_of_the_differences() -> None:
     rng = np.random.default_rng(0)
     a, b, images = rng.random(200), rng.random(200), rng.integers(0, 20, 200)
     result = paired.compare(a, b, images, 5)
-    assert result.ci95 == bootstrap_interval(b - a, images, np.random.default_rng(5))
+    assert result.ci95 == metric_of(b - a, images, 5).ci95_bootstrap
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(2, 30))

@@ -26,12 +26,16 @@ def naive_bootstrap(values, clusters, rng, resamples):
     for _ in range(resamples):
         drawn = [v for i in rng.integers(0, len(names), len(names)) for v in members[names[i]]]
         means.append(math.fsum(drawn) / len(drawn))
-    means.sort()
+    return means
+
+
+def naive_interval(means):
+    means = sorted(means)
 
     def percentile(q):  # linear interpolation between the two nearest order statistics
-        position = q * (resamples - 1)
+        position = q * (len(means) - 1)
         below = math.floor(position)
-        above = min(below + 1, resamples - 1)
+        above = min(below + 1, len(means) - 1)
         return means[below] + (position - below) * (means[above] - means[below])
 
     return percentile(0.025), percentile(0.975)
@@ -60,8 +64,9 @@ def test_undefined_is_none():
     rng = np.random.default_rng(0)
     assert stats.normal_interval([]) is None
     assert stats.normal_interval([0.3]) is None
-    assert stats.bootstrap_interval([], [], rng) is None
-    assert stats.bootstrap_interval([0.1, 0.9, 0.4], ["a", "a", "a"], rng) is None
+    assert stats.bootstrap_means([], [], rng) is None
+    assert stats.bootstrap_means([0.1, 0.9, 0.4], ["a", "a", "a"], rng) is None
+    assert stats.metric_of([0.1, 0.9, 0.4], ["a", "a", "a"], 0).ci95_bootstrap is None
     assert stats.metric_of([], [], 0) == MetricValue(None, 0, None, None)
     assert stats.metric_of([0.5], ["a"], 0) == MetricValue(0.5, 1, None, None)
 
@@ -69,12 +74,10 @@ def test_undefined_is_none():
 def test_bootstrap_by_hand():
     # Two images, sums 0 and 1, one mask each: a resample's mean is 0, .5, .5 or 1 with equal chance, so both tails of
     # 2.5 % lie at the ends.
-    assert stats.bootstrap_interval([0.0, 1.0], ["a", "b"], np.random.default_rng(0)) == (0.0, 1.0)
+    assert stats.metric_of([0.0, 1.0], ["a", "b"], 0).ci95_bootstrap == (0.0, 1.0)
     # The same with 3 masks in image b: means 0, 3/4, 3/4, 1, never .5: masks weigh, images do not.
-    drawn = {
-        stats.bootstrap_interval([0, 1, 1, 1], list("abbb"), np.random.default_rng(s), resamples=1) for s in range(40)
-    }
-    assert drawn == {(0.0, 0.0), (0.75, 0.75), (1.0, 1.0)}
+    drawn = stats.bootstrap_means([0, 1, 1, 1], list("abbb"), np.random.default_rng(0), resamples=40)
+    assert set(drawn) == {0.0, 0.75, 1.0}
 
 
 def test_constant_values_have_an_interval_of_no_width():
@@ -89,11 +92,19 @@ def test_constant_values_have_an_interval_of_no_width():
 @settings(max_examples=60)
 def test_bootstrap_equals_the_loop(pairs, seed):
     values, clusters = [v for v, _ in pairs], [c for _, c in pairs]
-    ours = stats.bootstrap_interval(values, clusters, np.random.default_rng(seed), resamples=50)
+    ours = stats.bootstrap_means(values, clusters, np.random.default_rng(seed), resamples=50)
     if len(set(clusters)) < 2:
         assert ours is None
     else:
         assert ours == pytest.approx(naive_bootstrap(values, clusters, np.random.default_rng(seed), 50), abs=1e-12)
+
+
+def test_the_interval_of_a_metric_is_that_of_the_loop():
+    rng = np.random.default_rng(6)
+    values, clusters = rng.random(20), rng.integers(0, 6, 20)
+    means = naive_bootstrap(values, clusters, np.random.default_rng(9), stats.RESAMPLES)
+    found = stats.metric_of(values, clusters, 9).ci95_bootstrap
+    assert found == pytest.approx(naive_interval(means), abs=1e-12)
 
 
 @given(masks)
@@ -124,10 +135,10 @@ def test_order_does_not_matter_to_the_last_bit(pairs, random):
 def test_draws_do_not_depend_on_the_chunks(monkeypatch):
     rng = np.random.default_rng(5)
     values, clusters = rng.random(500), rng.integers(0, 60, 500)
-    whole = stats.bootstrap_interval(values, clusters, np.random.default_rng(1), resamples=501)
+    whole = stats.bootstrap_means(values, clusters, np.random.default_rng(1), resamples=501)
     for at_once in (1, 61, 7 * 60):
         monkeypatch.setattr(stats, "_DRAWS_AT_ONCE", at_once)
-        assert stats.bootstrap_interval(values, clusters, np.random.default_rng(1), resamples=501) == whole
+        assert np.array_equal(stats.bootstrap_means(values, clusters, np.random.default_rng(1), resamples=501), whole)
 
 
 def test_seed_decides_and_the_global_generator_does_not():
@@ -153,7 +164,7 @@ def test_bootstrap_covers_where_the_normal_interval_does_not():
         values = 0.5 + 0.1 * np.repeat(rng.standard_normal(40), 10) + 0.05 * rng.standard_normal(400)
         low, high = stats.normal_interval(values)
         inside["normal"] += low <= 0.5 <= high
-        low, high = stats.bootstrap_interval(values, clusters, rng, resamples=400)
+        low, high = np.quantile(stats.bootstrap_means(values, clusters, rng, resamples=400), (0.025, 0.975))
         inside["bootstrap"] += low <= 0.5 <= high
     assert 0.90 <= inside["bootstrap"] / trials <= 0.98
     assert inside["normal"] / trials < 0.70

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import fields, replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from sambench.masks import from_rle, to_rle
 from sambench.models.common.coded_masks import MaskFilter
 from sambench.models.common.logit_windows import LogitWindow
 from sambench.models.common.mask_coder import MASKS, MaskCoder
-from sambench.models.common.mask_generator import PRESETS, GeneratorOptions, MaskGenerator, Proposals, crop_boxes
+from sambench.models.common.mask_generator import GeneratorOptions, MaskGenerator, Proposals, crop_boxes
 from sambench.models.common.wrapper import PredictorModel
 from sambench.models.region_tree.region_tree import RegionTree
 from sambench.types import Mask, Prompts, View
@@ -29,6 +29,14 @@ OPEN = GeneratorOptions(
     points_per_side=1, pred_iou_thresh=0, stability_score_thresh=0, box_nms_thresh=1, crop_nms_thresh=1
 )
 """Everything stays."""
+PAPER = GeneratorOptions(
+    crop_n_layers=2,
+    crop_n_points_downscale_factor=2,
+    full_image_thresh=0.95,
+    min_mask_region_area=100,
+    keep_largest_region=False,
+)
+"""Those of the data engine (§B)."""
 
 
 class Answer:
@@ -226,8 +234,7 @@ def test_crops_of_the_paper() -> None:
     600 x 800: overlap int(512 / 1500 * 600) = 204 at layer 1 and 102 at layer 2, so that the windows of layer 1 are
     ceil((204 + 800) / 2) = 502 wide and ceil((204 + 600) / 2) = 402 high.
     """
-    paper = PRESETS["paper"]
-    crops = crop_boxes((600, 800), paper.crop_n_layers, paper.crop_overlap_ratio)
+    crops = crop_boxes((600, 800), PAPER.crop_n_layers, PAPER.crop_overlap_ratio)
     assert len(crops) == 21
     assert crops[0] == ((0, 0, 800, 600), 0)
     assert crops[1:5] == [
@@ -239,7 +246,7 @@ def test_crops_of_the_paper() -> None:
     # ceil((3 * 102 + 800) / 4) = 277 wide, ceil((3 * 102 + 600) / 4) = 227 high: the last ends at 3 * 175 + 277 = 802.
     assert crops[5] == ((0, 0, 277, 227), 2)
     assert crops[-1] == ((525, 375, 800, 600), 2)
-    assert [paper.crop_points_per_side(layer) for layer in range(3)] == [32, 16, 8]
+    assert [PAPER.crop_points_per_side(layer) for layer in range(3)] == [32, 16, 8]
 
 
 def test_crops_are_never_empty() -> None:
@@ -322,35 +329,35 @@ def test_a_mask_of_small_regions_alone() -> None:
     assert len(generate(view, min_mask_region_area=100, keep_largest_region=False)) == 0
 
 
-def test_presets_are_those_of_the_protocol() -> None:
-    released, paper = PRESETS["released"], PRESETS["paper"]
-    assert released == GeneratorOptions()
-    differences = {
-        field.name: (getattr(released, field.name), getattr(paper, field.name))
-        for field in fields(GeneratorOptions)
-        if getattr(released, field.name) != getattr(paper, field.name)
+def test_defaults_are_those_of_the_release() -> None:
+    assert asdict(GeneratorOptions()) == {
+        "points_per_side": 32,
+        "points_per_batch": 64,
+        "multimask": True,
+        "pred_iou_thresh": 0.88,
+        "stability_score_thresh": 0.95,
+        "stability_score_offset": 1.0,
+        "box_nms_thresh": 0.7,
+        "crop_n_layers": 0,
+        "crop_nms_thresh": 0.7,
+        "crop_overlap_ratio": 512 / 1500,
+        "crop_n_points_downscale_factor": 1,
+        "crop_edge_distance": 20,
+        "full_image_thresh": 0,
+        "min_mask_region_area": 0,
+        "keep_largest_region": True,
     }
-    assert differences == {
-        "crop_n_layers": (0, 2),
-        "crop_n_points_downscale_factor": (1, 2),
-        "full_image_thresh": (0.0, 0.95),
-        "min_mask_region_area": (0, 100),
-        "keep_largest_region": (True, False),
-    }
-    common = (released.points_per_side, released.pred_iou_thresh, released.stability_score_thresh)
-    assert common == (32, 0.88, 0.95)
-    assert (released.box_nms_thresh, released.crop_nms_thresh, released.stability_score_offset) == (0.7, 0.7, 1.0)
 
 
-def test_presets_of_one_picture() -> None:
-    """A speckled square, a mask of nearly everything, and specks: each preset makes of them what it should."""
+def test_options_of_the_release_and_of_the_paper_on_one_picture() -> None:
+    """A speckled square, a mask of nearly everything, and specks: each makes of them what it should."""
     size = (400, 400)
     square = rectangle(150, 150, 250, 250, size)
     square[200:203, 200:203] = False
     view = Fixed([square, rectangle(0, 0, 400, 390, size), rectangle(60, 60, 65, 65, size)], [0.95, 0.9, 0.92])
     released, paper = (
-        MaskGenerator(replace(PRESETS[name], points_per_side=4)).generate(view, size, POINTS)
-        for name in ("released", "paper")
+        MaskGenerator(replace(options, points_per_side=4)).generate(view, size, POINTS)
+        for options in (GeneratorOptions(), PAPER)
     )
     assert released.areas.tolist() == [9991, 25, 156000]
     assert released.crop_boxes.tolist() == [[0, 0, 400, 400]] * 3
@@ -412,9 +419,7 @@ def scene() -> NDArray[np.uint8]:
     return image
 
 
-@pytest.mark.parametrize(
-    "options", [OPEN, replace(OPEN, crop_n_layers=1), replace(PRESETS["paper"], pred_iou_thresh=0.3)]
-)
+@pytest.mark.parametrize("options", [OPEN, replace(OPEN, crop_n_layers=1), replace(PAPER, pred_iou_thresh=0.3)])
 def test_region_tree_makes_proposals(options: GeneratorOptions) -> None:
     options = replace(options, points_per_side=8, box_nms_thresh=0.7, crop_nms_thresh=0.7)
     model, image = RegionTree(), scene()

@@ -92,19 +92,6 @@ class GeneratorOptions:
         return int(self.points_per_side / self.crop_n_points_downscale_factor**layer)
 
 
-PRESETS = {
-    "released": GeneratorOptions(),
-    "paper": GeneratorOptions(
-        crop_n_layers=2,
-        crop_n_points_downscale_factor=2,
-        full_image_thresh=0.95,
-        min_mask_region_area=100,
-        keep_largest_region=False,
-    ),
-}
-"""``released``: the released generator's defaults. ``paper``: those of the data engine (§B)."""
-
-
 @dataclass(frozen=True, eq=False)
 class Proposals:
     """K masks of one image, in the order in which the released generator leaves them: by descending predicted IoU;
