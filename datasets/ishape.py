@@ -151,7 +151,7 @@ class _Part:
         masks = _instances(labels)
         wrong = [value for value in masks if value >= 2 * _FIRST]
         if wrong:
-            raise DataError(f"{path}: holds the value {wrong[0]}, which stands for no instance; unpack it again")
+            raise DataError(f"{path}: holds the value {wrong[0]}, which is not an instance; unpack it again")
         # What is listed may rasterise to nothing; so it is decoded before it is called a contradiction.
         if self._listed.get(stem, len(masks)) != len(masks):
             listed = len(self._decoded(stem, size).instances)

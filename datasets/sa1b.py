@@ -100,7 +100,7 @@ class Sa1b(ListedDataset):
         for shard in _shards(self.root):
             for id, path in files_by_stem(shard, suffixes).items():
                 if _NAME.fullmatch(id) and found.setdefault(id, path) != path:
-                    raise UsageError(f"{path}: the same image lies in {found[id].parent} as well; keep one of them")
+                    raise UsageError(f"{path}: the same image is in {found[id].parent} as well; keep one of them")
         return found
 
 

@@ -74,7 +74,7 @@ class Trashcan(CocoDataset):
             annotations,
             images_in(folder / split, annotations),
             options.missing_images,
-            f"unzip dataset.zip so that {annotations.name} lies beside {split}/ in {folder}",
+            f"unzip dataset.zip so that {annotations.name} is beside {split}/ in {folder}",
             by_name=True,
             only_annotated=True,
             fill=_fill_shifted if options.shift_fix else masks.from_polygons,

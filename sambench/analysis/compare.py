@@ -120,7 +120,8 @@ def _dataset(a: RunSummary, b: RunSummary, metric: str, tie: float) -> tuple[Dif
     for run, cases in ((a, one), (b, other)):
         if name not in cases.values:
             raise UsageError(
-                f"{run.path}: {name!r} is no mean over the cases of task {run.task}; such are {', '.join(cases.values)}"
+                f"{run.path}: {name!r} is not a mean over the cases of task {run.task}; choose "
+                f"from {', '.join(cases.values)}"
             )
     first, second = _by_case(one, name), _by_case(other, name)
     # In the order of their names, so that the order of the records does not matter.

@@ -191,7 +191,7 @@ def _rows(file: Path) -> list[dict[str, Any]]:
     missing = [name for name in data.LEADERBOARD_COLUMNS if not rows or name not in rows[0]]
     if missing:
         raise UsageError(
-            f"{file} is no leaderboard.csv of `sambench report`: "
+            f"{file} is not a leaderboard.csv of `sambench report`: "
             + (f"no column {missing[0]}" if rows else "it is empty")
         )
     for number, row in enumerate(rows, 2):
@@ -201,5 +201,5 @@ def _rows(file: Path) -> list[dict[str, Any]]:
                 if row[name] is not None and not math.isfinite(row[name]):
                     raise ValueError
         except (TypeError, ValueError) as error:
-            raise UsageError(f"{file}, line {number}: {name} is no number") from error
+            raise UsageError(f"{file}, line {number}: {name} is not a number") from error
     return rows

@@ -79,7 +79,7 @@ def make_plan(settings: Settings, changes: Sequence[str]) -> Plan:
     if len(settings.models) != 1:
         raise UsageError(f"give one model, not {len(settings.models)}: options are compared, not models")
     if len(set(changes)) < len(changes):
-        raise UsageError(f"{' '.join(changes)}: an option stands there twice")
+        raise UsageError(f"{' '.join(changes)}: an option appears twice")
     folder = settings.out / ASIDE
     plans = {
         name: plan_of(replace(changed, out=folder / name))

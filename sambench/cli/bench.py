@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @cli.group()
 def check() -> None:
-    """Try something before it costs hours."""
+    """Check a model before a run."""
 
 
 @check.command("model")
@@ -53,10 +53,10 @@ def bench() -> None:
 @flag("--model", "-m", "models", multiple=True, required=True, metavar="M[,M]", help="Model, or several.")
 @flag("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]), help="Where it runs.")
 @flag("--image", type=click.Path(path_type=Path), help="Image file. Default: a scene of the demo.")
-@flag("--size", type=click.IntRange(16), default=1024, show_default=True, help="Its longer side is brought to this.")
+@flag("--size", type=click.IntRange(16), default=1024, show_default=True, help="Resize its longer side to this.")
 @flag("--repeats", type=click.IntRange(1), default=50, show_default=True, help="Prompts of each kind that are timed.")
 @flag("--images", type=click.IntRange(1), default=10, show_default=True, help="Encodings that are timed.")
-@flag("--warmup", type=click.IntRange(0), default=5, show_default=True, help="How many of each before those.")
+@flag("--warmup", type=click.IntRange(0), default=5, show_default=True, help="Untimed repetitions of each first.")
 @flag("--threads", type=click.IntRange(1), help="Threads to compute with. Default: one on each processor.")
 @flag("--set", "assignments", multiple=True, metavar="model.KEY=VALUE", help="Option of the models. Repeatable.")
 @out_flag
@@ -113,12 +113,13 @@ def bench_latency(
 @flag("--workers", type=click.IntRange(1), help="Of the baseline. Default: by model and device.")
 @flag("--threads", type=click.IntRange(1), help="Of the baseline. Default: by model and device.")
 @flag("--seed", type=int, default=0, show_default=True, help="Seed of random prompts and bootstraps.")
-@flag("--fresh", is_flag=True, help="Throw away what the runs already have, and start again.")
+@flag("--fresh", is_flag=True, help="Discard existing results and start again.")
 @flag("--json", "as_json", is_flag=True, help="As JSON on stdout instead of a table.")
 def bench_accuracy_of(changes: Sequence[str], as_json: bool, **arguments: Any) -> int:
-    """What options change in the metrics: a run without them, one with each, and their cases paired. Options are those
-    of --set (model.dtype=bfloat16) and the flags run.batch_size, run.threads, run.device and run.encodings_dtype of
-    `sambench run`. Runs that are there already are reused."""
+    """Measure how options change the metrics: run the baseline and each variant, then compare case by case. OPTIONS are
+    those of --set (model.dtype=bfloat16) and the flags run.batch_size, run.threads, run.device and run.encodings_dtype
+    of `sambench run`. Existing runs are reused.
+    """
     from sambench.bench import accuracy
     from sambench.cli.interrupts import stoppable
     from sambench.cli.progress import RunProgress

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @cli.group()
 def data() -> None:
-    """Get datasets, and look at those on disk."""
+    """Download, check and describe datasets."""
 
 
 @data.command("get")
@@ -30,7 +30,7 @@ def data() -> None:
 @data_flags
 @flag("--keep-archives", is_flag=True, help="Keep what was downloaded after it is unpacked.")
 @flag("--yes", is_flag=True, help="Do not ask. Without a terminal nothing is asked anyway.")
-@flag("--dry-run", is_flag=True, help="Say what would be downloaded and where it would go, and stop.")
+@flag("--dry-run", is_flag=True, help="Print what would be downloaded, and where to, and stop.")
 def data_get(name: str, keep_archives: bool, yes: bool, dry_run: bool, **arguments: Any) -> int:
     """Download and unpack a dataset, or say how to get it. Repeating the command goes on where it stopped."""
     from sambench.cli.progress import ByteProgress
@@ -79,7 +79,7 @@ def data_check(name: str, deep: bool, as_json: bool, **arguments: Any) -> int:
 @click.argument("name")
 @data_flags
 @flag("--limit", type=click.IntRange(1), help="Only the first N images of the subset.")
-@flag("--subset", default="paper", show_default=True, metavar=SUBSETS, help="Images that are looked at.")
+@flag("--subset", default="paper", show_default=True, metavar=SUBSETS, help="Images to describe.")
 @flag("--out", type=Path, default=Path("."), help="Folder for the picture.", show_default=True)
 @flag("--json", "as_json", is_flag=True, help="As JSON.")
 def data_stats(name: str, limit: int | None, subset: str, out: Path, as_json: bool, **arguments: Any) -> int:

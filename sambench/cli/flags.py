@@ -40,7 +40,7 @@ def plugins_flag(function: Function) -> Function:
 
 def again_flags(function: Function) -> Function:
     """What opens a run again, where its masks are made anew."""
-    text = "What the model of a run is, if that has moved or was FILE.py:CLASS. Repeatable."
+    text = "Model of a run, if its weights have moved or it was FILE.py:CLASS. Repeatable."
     for decorate in (plugins_flag, flag("--model", "models", multiple=True, help=text), data_root_flag):
         function = decorate(function)
     return function

@@ -30,7 +30,7 @@ def stoppable() -> Iterator[threading.Event]:
         if not stop.is_set():
             stop.set()
             print(
-                f"\n{signal.Signals(number).name}: finishing what is in hand; once more to stop at once",
+                f"\n{signal.Signals(number).name}: finishing the current batch; once more to stop immediately",
                 file=sys.stderr,
                 flush=True,
             )

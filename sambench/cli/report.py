@@ -59,7 +59,7 @@ def report(
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @flag("--models", metavar="A,B", help="The two models, where a folder holds runs of several (name or name@digest).")
 @flag("--metric", default="", help="Which metric. Default: the task's first that is a mean over cases.")
-@flag("--tie", type=click.FloatRange(0), default=0.0, help="Differences of at most so much count as a tie.")
+@flag("--tie", type=click.FloatRange(0), default=0.0, help="Treat differences up to this as ties.")
 @flag("--cases", type=click.IntRange(0), default=10, show_default=True, help="How many cases to show.")
 @flag("--common", is_flag=True, help="Leave out datasets that only one side has, instead of refusing.")
 @flag("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder for Markdown, CSV and JSON.")
@@ -143,9 +143,9 @@ def gate(
 @plugins_flag
 @flag("--host", default="127.0.0.1", show_default=True, help="Address to serve at; 0.0.0.0: to others too.")
 @flag("--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="0: any that is free.")
-@flag("--token", default="", help="What raters must know. Default: a random one where others can reach the page.")
+@flag("--token", default="", help="Password for raters. Default: a random one where others can reach the page.")
 @flag("--prepare", is_flag=True, help="Draw the masks and make them, and stop.")
-@flag("--summary", "as_summary", is_flag=True, help="Say what the ratings are so far, and stop.")
+@flag("--summary", "as_summary", is_flag=True, help="Print the ratings so far, and stop.")
 @flag("--json", "as_json", is_flag=True, help="The summary as JSON.")
 def rate(
     runs: Sequence[Path],
@@ -160,7 +160,7 @@ def rate(
     as_json: bool,
     **where: Any,
 ) -> int:
-    """Have people rate masks of runs, and the annotated ones, from 1 to 10, on a web page of this machine."""
+    """Have people rate masks of runs, and annotated masks, from 1 to 10, on a web page served here."""
     from sambench.study import studies, summary
 
     if as_summary:
@@ -180,9 +180,9 @@ def rate(
 
 @cli.command("export")
 @click.argument("run", type=click.Path(path_type=Path))
-@flag("--to", required=True, type=click.Choice(["coco", "csv", "fiftyone", "hf"]), help="What is to read it.")
+@flag("--to", required=True, type=click.Choice(["coco", "csv", "fiftyone", "hf"]), help="Format.")
 @flag("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder for it.")
-@flag("--clicks", type=click.IntRange(1), default=1, show_default=True, help="The masks after so many clicks.")
+@flag("--clicks", type=click.IntRange(1), default=1, show_default=True, help="Masks after this many clicks.")
 @again_flags
 def export_(run: Path, to: str, out: Path, **again: Any) -> int:
     """Write a run for other tools: masks as COCO's results, records as CSV, or a folder for Hugging Face's datasets or
@@ -199,7 +199,7 @@ def export_(run: Path, to: str, out: Path, **again: Any) -> int:
 @flag("--to", required=True, type=click.Choice(["mlflow", "wandb"]), help="Which service, through its own client.")
 @flag("--project", default="sambench", show_default=True, help="Experiment of MLflow, or project of Weights & Biases.")
 def log(runs: Sequence[Path], to: str, project: str) -> int:
-    """Log finished runs to MLflow or Weights & Biases. Nothing else of sambench ever does."""
+    """Log finished runs to MLflow or Weights & Biases. Nothing else in sambench contacts a service."""
     from sambench.outputs import tracking
 
     for name in tracking.log(runs, to, project):

@@ -63,11 +63,11 @@ if TYPE_CHECKING:
 @flag("--batch-size", type=click.IntRange(1), help="Images encoded at once. Default: 1 on a CPU, what fits on a GPU.")
 @flag("--workers", type=click.IntRange(1), help="Workers. Default: by model and device; on a cluster all it has.")
 @flag("--threads", type=click.IntRange(1), help="Threads each worker computes with. Default: by model and device.")
-@flag("--backend", default="local", show_default=True, type=click.Choice(["local", "ray"]), help="Where workers are.")
+@flag("--backend", default="local", show_default=True, type=click.Choice(["local", "ray"]), help="Where workers run.")
 @flag("--ray-address", default="", metavar="HOST:PORT", help="Ray cluster. Default: RAY_ADDRESS, or one made here.")
 @flag("--shard", metavar="I/N", help="Only part I of N of each run, for job arrays; `sambench merge` joins them.")
-@flag("--encodings", type=Path, metavar="DIR", help="Keep the encodings of images there, and use those that are.")
-@flag("--encodings-size", default="50GB", show_default=True, help="How large that folder may become.")
+@flag("--encodings", type=Path, metavar="DIR", help="Cache image encodings in this folder and reuse them.")
+@flag("--encodings-size", default="50GB", show_default=True, help="Maximum size of that folder.")
 @flag(
     "--encodings-dtype",
     default="float32",
@@ -76,7 +76,7 @@ if TYPE_CHECKING:
     help="Precision of encodings; float16 rounds them, also where they are not kept.",
 )
 @flag("--seed", type=int, default=0, show_default=True, help="Seed of random prompts and bootstraps.")
-@flag("--fresh", is_flag=True, help="Throw away what a run already has, and start again.")
+@flag("--fresh", is_flag=True, help="Discard existing results and start again.")
 @flag(
     "--sweep",
     "sweeps",
@@ -84,9 +84,9 @@ if TYPE_CHECKING:
     metavar="OWNER.KEY=A,B",
     help="As --set, with a run for each value, in an output folder of its own. Repeatable: every combination.",
 )
-@flag("--profile", is_flag=True, help="Also write files/trace.json of each run: when what was done, for Perfetto.")
+@flag("--profile", is_flag=True, help="Also write files/trace.json of each run, a timeline for Perfetto.")
 @flag("--log-json", type=Path, metavar="FILE", help="Append progress to a file as JSON lines, to watch it elsewhere.")
-@flag("--dry-run", is_flag=True, help="Say what would be evaluated, and stop.")
+@flag("--dry-run", is_flag=True, help="Print the plan and stop.")
 @flag("--json", "as_json", is_flag=True, help="Summaries as JSON on stdout instead of a table.")
 def run(
     dry_run: bool,
@@ -99,8 +99,8 @@ def run(
     log_json: Path | None,
     **arguments: Any,
 ) -> int:
-    """Evaluate models on datasets. Repeating the command goes on where it stopped. Ctrl-C, or SIGTERM, finishes what is
-    in hand; a second one stops at once."""
+    """Evaluate models on datasets. Repeat the command to resume. Ctrl-C or SIGTERM finishes the current batch; a second
+    one stops immediately."""
     from sambench import evaluate
     from sambench.cli.interrupts import stoppable
     from sambench.cli.progress import Reporter

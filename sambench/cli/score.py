@@ -62,12 +62,12 @@ def merge(out: Path, plugin_folders: Sequence[Path], remove: bool, as_json: bool
     "segmentation: RLE}. See docs/tasks/.",
 )
 @flag("--no-nms", is_flag=True, help="Edge maps are thinned already (the same as --set task.edge_nms=false).")
-@flag("--name", help="What to call the model. Default: the name of the file or folder.")
+@flag("--name", help="Name of the model. Default: the name of the file or folder.")
 @data_flags
 @out_flag
 @flag("--subset", default="full", show_default=True, metavar=SUBSETS, help="Images that are scored.")
 @flag("--seed", type=int, default=0, show_default=True, help="Seed of the bootstrap.")
-@flag("--fresh", is_flag=True, help="Throw away what a run already has, and start again.")
+@flag("--fresh", is_flag=True, help="Discard existing results and start again.")
 @flag("--json", "as_json", is_flag=True, help="Summary as JSON on stdout instead of a table.")
 def score(
     task: str,
@@ -79,7 +79,7 @@ def score(
     assignments: Sequence[str],
     **arguments: Any,
 ) -> int:
-    """Score what was predicted elsewhere."""
+    """Score predictions made elsewhere."""
     from sambench import score as scoring
     from sambench.cli.progress import RunProgress
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @plugins_flag
 @flag("--json", "as_json", is_flag=True, help="As JSON.")
 def list_(kind: str, data_root: Path | None, plugin_folders: Sequence[Path], as_json: bool) -> int:
-    """Print the tasks, datasets or models that can be named; of datasets also whether they are there."""
+    """List tasks, datasets (with local status) or models."""
     from sambench.data import catalogue
 
     if kind == "datasets":
@@ -92,7 +92,7 @@ def _list_datasets(data_root: Path, plugin_folders: Sequence[Path], as_json: boo
 @plugins_flag
 @flag("--json", "as_json", is_flag=True, help="As JSON.")
 def show(kind: str, name: str, plugin_folders: Sequence[Path], as_json: bool) -> int:
-    """Print all that is known about one task, dataset or model: its card, its options."""
+    """Show the card and the options of one task, dataset or model."""
     from sambench.data import catalogue
 
     card = catalogue.card(kind, name, plugin_folders)

@@ -92,7 +92,7 @@ def check(plugin: type[Dataset], data_root: Path, split: str, options: Any, *, d
         dataset = plugin(root, split, options)
         index = dataset.index()
     except SambenchError as error:
-        rows.append(Row(FAIL, "index", str(error), "mend what is named, then check again"))
+        rows.append(Row(FAIL, "index", str(error), "fix what is named, then check again"))
         rows += _archives(card, split, data_root, root)
     else:
         short = list(_counts(card.splits[split], card, index))
@@ -151,11 +151,11 @@ def _coming(card: Card, root: Path) -> Iterator[Row]:
 def _packed(plan: download.Plan) -> Iterator[Row]:
     for item in plan.todo("here"):
         fix = f"`sambench data get {plan.card.name} --split {plan.split}` unpacks it into {plan.into(item)}"
-        yield Row(WARN, "archive", f"{item.path} ({item.archive.holds}) lies there packed", fix)
+        yield Row(WARN, "archive", f"{item.path} ({item.archive.holds}) is still packed", fix)
 
 
 def _archives(card: Card, split: str, data_root: Path, root: Path | None) -> Iterator[Row]:
-    """Which archive is missing, where that can be told: it lies there packed, or there is no folder that it fills."""
+    """Which archive is missing, where that can be told: it is still packed, or there is no folder that it fills."""
     plan = download.make_plan(card, split, data_root)
     base = root or plan.folder
     said = list(_packed(plan))
@@ -247,7 +247,7 @@ def _one_sample(dataset: Dataset, index: Sequence[IndexEntry]) -> Row:
         if not dataset.has_image_files() or dataset.image_file(entry.id) is not None:
             sample.image  # noqa: B018  (read and kept by the sample)
     except SambenchError as error:
-        return Row(FAIL, "sample", str(error), "mend what is named, then check again")
+        return Row(FAIL, "sample", str(error), "fix what is named, then check again")
     names = sorted({instance.class_name for instance in instances if instance.class_name is not None})
     of = f" of {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}" if names else ""
     return Row(OK, "sample", f"{entry.id}: {sample.size[0]} x {sample.size[1]} (h x w), {len(instances)} masks{of}")
@@ -276,7 +276,7 @@ def _everything(dataset: Dataset, index: Sequence[IndexEntry]) -> Iterator[Row]:
         except SambenchError as error:
             unfit.append(str(error))
     yield _row("image pixels", f"{n_images} decoded", damaged, "copy these files again")
-    yield _row("mask pixels", f"{n_masks} decoded", unfit, "mend or remove these annotations")
+    yield _row("mask pixels", f"{n_masks} decoded", unfit, "fix or remove these annotations")
     for rule, count in sorted(dropped.items()):
         yield Row(WARN, "masks left out", f"{count} by rule {rule}", "none needed: summaries count them")
     if twice:

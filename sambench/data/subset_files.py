@@ -112,7 +112,7 @@ def read(path: Path) -> Subset:
     except ValueError as error:
         raise UsageError(f"the subset {path} is not JSON: {error}") from error
     if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
-        raise UsageError(f"{path} is no subset; `sambench data lock NAME` writes one")
+        raise UsageError(f"{path} is not a subset; `sambench data lock NAME` writes one")
     if content.pop("schema", None) != SCHEMA:
         raise UsageError(f"{path}: made by another version of sambench ({content.get('sambench_version')})")
     try:

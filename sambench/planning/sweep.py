@@ -32,7 +32,7 @@ def variants(sweeps: Sequence[str], assignments: Sequence[str]) -> list[Variant]
         if not all(values):
             raise UsageError(f"--sweep {sweep}: write it as OWNER.KEY=A,B,C, e.g. task.boundary=outer,inner")
         if len(set(values)) < len(values):
-            raise UsageError(f"--sweep {sweep}: a value stands there twice")
+            raise UsageError(f"--sweep {sweep}: a value appears twice")
         if unfit := [value for value in values if "/" in value or "\\" in value]:
             raise UsageError(f"--sweep {sweep}: {unfit[0]!r} cannot name a folder; use --set and an --out of its own")
         if key in axes or key in fixed:

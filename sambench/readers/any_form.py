@@ -262,7 +262,7 @@ def _count_values(path: Path) -> int:
 
 
 def _labels_and_background(path: Path, size: tuple[int, int] | None) -> tuple[Labels, int]:
-    """Numbers, or colours as numbers, and the one of them that stands for no instance: 0; in a file of colours white,
+    """Numbers, or colours as numbers, and the one of them that is not an instance: 0; in a file of colours white,
     where more of the picture's border is white than black."""
     if not has_colours(path):
         return read_labels(path, size), 0

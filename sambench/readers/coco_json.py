@@ -134,7 +134,7 @@ def _make_index(file: JsonFile) -> Arrays:
             f"{file.path}: holds a list; that is a file of results, annotations have 'images' and 'annotations'"
         )
     if not isinstance(top, dict):
-        raise UsageError(f"{file.path}: not a COCO-style annotation file: its top level is no object")
+        raise UsageError(f"{file.path}: not a COCO-style annotation file: its top level is not an object")
     for key in ("images", "annotations", "categories"):
         if (key in top or key != "categories") and not file.is_array(top.get(key)):
             raise UsageError(f"{file.path}: not a COCO-style annotation file: no list {key!r}")

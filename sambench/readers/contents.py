@@ -34,5 +34,5 @@ def what_is_lacking(head: bytes, what: str = "file") -> str:
     if not head:
         return "the file is empty; copy it again"
     if head.startswith(LFS_POINTER):
-        return f"a Git LFS pointer lies in the {what}'s place; run `git lfs pull` in its repository"
+        return f"a Git LFS pointer is in the {what}'s place; run `git lfs pull` in its repository"
     return ""

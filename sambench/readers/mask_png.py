@@ -72,7 +72,7 @@ def read_class_map(
     masks = {value: mask for value, mask in _class_masks(path, size, colours).items() if value not in background}
     unknown = [str(value) for value in masks if not (value in classes or value in void or value in ignored)]
     if unknown:
-        raise DataError(f"{path}: holds the value {', '.join(unknown)}, which stands for no class of this dataset")
+        raise DataError(f"{path}: holds the value {', '.join(unknown)}, which is not a class of this dataset")
     instances, small = [], 0
     for value, whole in masks.items():
         if value not in classes:
@@ -150,5 +150,5 @@ def _class_masks(path: ImageFile, size: tuple[int, int] | None, colours: Mapping
     by_code = masks_by_value(read_codes(path, size), drop=())
     wrong = [f"#{code:06x}" for code in by_code if code not in colours]
     if wrong:
-        raise DataError(f"{path}: holds the colour {', '.join(wrong[:5])}, which stands for no class of this dataset")
+        raise DataError(f"{path}: holds the colour {', '.join(wrong[:5])}, which is not a class of this dataset")
     return dict(sorted((colours[code], mask) for code, mask in by_code.items()))

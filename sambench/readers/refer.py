@@ -117,7 +117,7 @@ def _make_index(content: bytes, path: Path, text: Text) -> Arrays:
 def _ref(path: Path, place: int, entry: Any, text: Text) -> tuple[str, str, str, list[str]]:
     where = f"{path}: entry {place}"
     if not isinstance(entry, dict):
-        raise UsageError(f"{where} is no dict with ann_id, image_id, split and sentences")
+        raise UsageError(f"{where} is not a dict with ann_id, image_id, split and sentences")
     for key in ("ann_id", "image_id"):
         if type(entry.get(key)) is not int:
             raise UsageError(f"{where} has no whole number {key!r}")

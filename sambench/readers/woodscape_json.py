@@ -98,7 +98,7 @@ def read_scene(path: Path, *, merge_groups: bool = False, drop_classes: Collecti
     dropped = {"not_one_tag": 0, "class_left_out": 0, "too_few_points": 0}
     for place, polygon in enumerate(polygons):
         if not isinstance(polygon, dict):
-            raise DataError(f"{path}: annotation {place} is no object")
+            raise DataError(f"{path}: annotation {place} is not an object")
         tags, outline, group = polygon.get("tags"), polygon.get("segmentation"), polygon.get("group_id")
         if not isinstance(tags, list) or len(tags) != 1 or not isinstance(tags[0], str):
             dropped["not_one_tag"] += 1

@@ -225,7 +225,7 @@ class RunDirectory:
         for file in shards_of(self.path):
             for outcome in outcomes_of(file):
                 if outcome.id in self.done:
-                    raise RunError(f"{file}: sample {outcome.id!r} stands in two shards; use --fresh to start again")
+                    raise RunError(f"{file}: sample {outcome.id!r} appears in two shards; rerun with --fresh")
                 self.done[outcome.id] = outcome
             self._next_shard = int(file.stem) + 1
 

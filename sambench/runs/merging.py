@@ -76,7 +76,7 @@ def _find(out: Path) -> dict[Path, list[_Shard]]:
             place, of = manifest["shard"]
             RunSpec(**manifest["spec"])
         except (KeyError, TypeError, ValueError) as error:
-            raise RunError(f"{path} is no manifest of a shard of this version of sambench ({error})") from error
+            raise RunError(f"{path} is not the manifest of a shard of this version of sambench ({error})") from error
         run = path.parents[5].relative_to(out) / path.parent.relative_to(path.parents[3])
         found[run].append(_Shard(path.parent, place, of, manifest))
     return {name: sorted(shards, key=lambda shard: (shard.of, shard.place)) for name, shards in found.items()}

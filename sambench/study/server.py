@@ -238,7 +238,7 @@ class _Handler(BaseHTTPRequestHandler):
                 raise TypeError("job is a text and seconds are a number")
             self.server.storage.rate(id, rater, score, seconds)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise _Refused(HTTPStatus.BAD_REQUEST, f"this is no rating: {error}") from error
+            raise _Refused(HTTPStatus.BAD_REQUEST, f"this is not a rating: {error}") from error
         self._json({**self._next(rater), "saved": score})
 
     def _picture(self, id: str, name: str) -> None:
@@ -296,7 +296,7 @@ def _split(url: str) -> SplitResult:
     try:
         return urlsplit(url)
     except ValueError as error:
-        raise _Refused(HTTPStatus.BAD_REQUEST, f"this is no address: {error}") from error
+        raise _Refused(HTTPStatus.BAD_REQUEST, f"this is not an address: {error}") from error
 
 
 def _name(text: str) -> str:

@@ -169,7 +169,7 @@ class Storage:
                         connection.execute(statement)
                     connection.execute("INSERT INTO facts VALUES ('schema', ?)", (str(SCHEMA),))
         elif "facts" not in tables or self.fact("schema") != SCHEMA:
-            raise UsageError(f"{self.path} is no study of this version of sambench")
+            raise UsageError(f"{self.path} is not a study of this version of sambench")
 
     def __enter__(self) -> Self:
         return self

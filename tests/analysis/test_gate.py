@@ -102,7 +102,7 @@ def test_bad_baselines(tmp_path: Path, baseline: Path) -> None:
     for content, message in (
         ("", "it is empty"),
         ("a,b\n1,2\n", "no column task"),
-        (baseline.read_text().replace("0.5", "half", 1), r"leaderboard.csv, line 2: value is no number"),
+        (baseline.read_text().replace("0.5", "half", 1), r"leaderboard.csv, line 2: value is not a number"),
     ):
         baseline.write_text(content)
         with pytest.raises(UsageError, match=message):

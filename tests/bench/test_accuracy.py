@@ -179,7 +179,7 @@ def test_metrics_that_are_no_means_have_no_interval(found: tuple[Path, list[Effe
         (["run.batch_size=-1"], {}, "run.batch_size=-1 is negative"),
         (["run.batch_size=few"], {}, "is not an int"),
         (["task.by=a/b"], {}, "cannot name a folder"),
-        ([BATCH, BATCH], {}, "stands there twice"),
+        ([BATCH, BATCH], {}, "appears twice"),
         (["task.clocks=1"], {}, "unknown option task.clocks"),
         (["run.device=tpu"], {}, "it is auto, cpu or cuda"),
         ([BATCH], {"models": ["a", "b"]}, "give one model, not 2"),

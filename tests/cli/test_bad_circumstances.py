@@ -51,7 +51,7 @@ def test_sigterm_finishes_what_is_in_hand(
     gate.let(1)
     wait_for(lambda: shards(out))
     complaint = interrupt(child, signal.SIGTERM, gate, out)
-    assert "SIGTERM: finishing what is in hand; once more to stop at once" in complaint
+    assert "SIGTERM: finishing the current batch; once more to stop immediately" in complaint
     assert "the same command goes on" in complaint
     assert manifest(out)["status"] == "incomplete"
     assert 1 <= table(out).num_rows < 30

@@ -69,7 +69,7 @@ def test_what_a_file_says() -> None:
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [
-        ({"format": "other"}, "is no subset"),
+        ({"format": "other"}, "is not a subset"),
         ({"schema": 2}, "another version of sambench"),
         ({"ids": ["000", "001"]}, "do not have its digest"),
         ({"ids": ["000"] * 7}, "do not have its digest"),

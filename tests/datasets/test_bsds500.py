@@ -156,7 +156,7 @@ def test_another_structure(data: Path) -> None:
     ("content", "says"),
     [
         (b"", "the file is empty"),
-        (LFS_POINTER, "a Git LFS pointer lies in the file's place"),
+        (LFS_POINTER, "a Git LFS pointer is in the file's place"),
         (b"MATLAB 7.3 MAT-file, Platform: GLNXA64" + bytes(200), "of version 7.3; expected version 5"),
         (b"\x89PNG\r\n\x1a\n" + bytes(200), "not a MATLAB file of version 5"),
     ],

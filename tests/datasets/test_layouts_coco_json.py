@@ -403,7 +403,7 @@ def test_zerowaste_f_maps_that_cannot_be_read(tmp_path: Path) -> None:
     save(maps / "02_frame_000100.PNG", grey)
     dataset = opened(ZerowasteF, tmp_path)
     assert "02_frame_000200" in listed(dataset)  # so that the run meets it and lists it
-    with pytest.raises(DataError, match=r"004640\.PNG: holds the value 9, which stands for no class"):
+    with pytest.raises(DataError, match=r"004640\.PNG: holds the value 9, which is not a class"):
         _ = dataset.load("01_frame_004640").truth
     with pytest.raises(DataError, match=r"005240\.PNG: the file is 60 x 40 pixels, its image 40 x 60"):
         _ = dataset.load("01_frame_005240").truth

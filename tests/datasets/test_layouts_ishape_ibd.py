@@ -99,7 +99,7 @@ def test_ishape_maps_that_cannot_be_read(tmp_path: Path) -> None:
     labels = np.zeros((40, 40), np.uint16)
     labels[3:5] = 2001
     save(maps / "13.png", labels)
-    with pytest.raises(DataError, match=r"13\.png: holds the value 2001, which stands for no instance"):
+    with pytest.raises(DataError, match=r"13\.png: holds the value 2001, which is not an instance"):
         _ = opened(IShape, tmp_path).load("wire/val/13").truth
     save(maps / "13.png", labels.astype(np.uint8))
     with pytest.raises(DataError, match=r"13\.png: has 8 bits a pixel, the original has 16"):

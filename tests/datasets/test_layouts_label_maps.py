@@ -211,7 +211,7 @@ def test_dram_bad_labels(tmp_path: Path) -> None:
     dataset = opened(Dram, tmp_path)
     assert listed(dataset) == {HARE: 1, BARE: 1, TEST: 2, BOTTLE: 1}
     for id, message in {
-        HARE: r"hare\.png: holds the value 21, 254, which stands for no class of this dataset",
+        HARE: r"hare\.png: holds the value 21, 254, which is not a class of this dataset",
         BOTTLE: r"é\.png: holds the colour #000101, ",
         BARE: r"landscape\.png: the file is 60 x 40 pixels, its image 40 x 60",
     }.items():
@@ -289,7 +289,7 @@ def test_egohos_what_is_missing_or_broken(tmp_path: Path) -> None:
     save(at / "label" / "THU_kitchen_03.png", photo(40, 60))
     dataset = opened(EgoHos, tmp_path)
     assert list(listed(dataset).values()) == [1, 1]
-    with pytest.raises(DataError, match=r"00012\.png: holds the value 61, which stands for no class"):
+    with pytest.raises(DataError, match=r"00012\.png: holds the value 61, which is not a class"):
         _ = dataset.load("ego4d_0a1b_00012").truth
     with pytest.raises(DataError, match=r"03\.png: a mask has one channel"):
         _ = dataset.load("THU_kitchen_03").truth

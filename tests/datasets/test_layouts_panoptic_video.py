@@ -296,7 +296,7 @@ def test_sa1b_several_shards_and_files_directly(tmp_path: Path) -> None:
     assert listed(opened(Sa1b, tmp_path)) == {"sa_1": 3, "sa_17": 1}
     assert listed(opened(Sa1b, shard)) == {"sa_1": 3}
     shutil.copy(shard / "sa_1.json", other)
-    with pytest.raises(UsageError, match=r"sa_000001/sa_1\.json: the same image lies in .*sa_000000 as well"):
+    with pytest.raises(UsageError, match=r"sa_000001/sa_1\.json: the same image is in .*sa_000000 as well"):
         opened(Sa1b, tmp_path).index()
 
 

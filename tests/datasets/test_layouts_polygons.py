@@ -390,7 +390,7 @@ def polygons(*several: dict[str, Any]) -> dict[str, Any]:
         ('{"a": NaN}', "not JSON"),
         ([], "not a file of WoodScape's instance annotation"),
         ({"00000_FV.json": {"annotation": [], "image_height": "48"}}, "image_height and image_width are '48' and None"),
-        (polygons(*["x"]), "annotation 0 is no object"),
+        (polygons(*["x"]), "annotation 0 is not an object"),
         (polygons(woodscape.polygon(["car"], [[0, 0], [None, 1], [2, 2]], 0)), "annotation 0: an outline must be a"),
         (polygons(woodscape.polygon(["car"], woodscape.box(0, 0, 200, 9), 0)), "annotation 0: an outline reaches to x"),
     ],

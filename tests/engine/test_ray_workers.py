@@ -379,7 +379,7 @@ def test_the_command_line_attaches_stops_and_goes_on(
     child = start(command)
     gate.let(2)
     wait_for(lambda: len(shards(out)) >= 2)
-    assert "SIGTERM: finishing what is in hand" in interrupt(child, signal.SIGTERM, gate, out)
+    assert "SIGTERM: finishing the current batch" in interrupt(child, signal.SIGTERM, gate, out)
     at = the_run(out)
     assert 2 <= json.loads((at / "summary.json").read_text())["n_scored"] < 12
     gate.let(100)

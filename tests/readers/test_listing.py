@@ -52,7 +52,7 @@ def test_an_unreadable_file_counts_as_one_mask() -> None:
         (b"[NaN]", "not JSON"),
         (b"\xff\xfe", "not JSON"),
         (b"[" * 5000, "not JSON"),
-        (LFS_POINTER, "a Git LFS pointer lies in the file's place"),
+        (LFS_POINTER, "a Git LFS pointer is in the file's place"),
     ],
 )
 def test_files_that_are_not_json(data: bytes, message: str, tmp_path: Path) -> None:

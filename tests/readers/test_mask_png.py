@@ -122,7 +122,7 @@ def test_class_map(tmp_path: Path) -> None:
 
 def test_class_map_refuses_what_stands_for_nothing(tmp_path: Path) -> None:
     path = class_map(tmp_path)
-    with pytest.raises(DataError, match=r"classes\.png: holds the value 7, 255, which stands for no class"):
+    with pytest.raises(DataError, match=r"classes\.png: holds the value 7, 255, which is not a class"):
         read_class_map(path, (6, 8), {1: "cat", 2: "dog"})
     with pytest.raises(DataError, match=r"classes\.png: the file is 6 x 8 pixels, its image 8 x 6"):
         read_class_map(path, (8, 6), {1: "cat"})
@@ -136,7 +136,7 @@ def test_class_map_in_colours(tmp_path: Path) -> None:
     truth = read_class_map(path, (4, 6), {4: "boat", 9: "chair"}, colours=colours)
     assert [(i.id, i.class_name, i.mask.area) for i in truth.instances] == [("4", "boat", 2), ("9", "chair", 4)]
     values[1, 1] = (128, 0, 1)
-    with pytest.raises(DataError, match=r"c\.png: holds the colour #800001, which stands for no class"):
+    with pytest.raises(DataError, match=r"c\.png: holds the colour #800001, which is not a class"):
         read_class_map(save(path, values), (4, 6), {4: "boat", 9: "chair"}, colours=colours)
 
 

@@ -172,7 +172,7 @@ def test_an_object_without_a_pixel_is_dropped_and_counted(tmp_path: Path) -> Non
     ("content", "message"),
     [
         ({"a": 1}, "expected a list of objects that are referred to, found dict"),
-        ([1], "entry 0 is no dict"),
+        ([1], "entry 0 is not a dict"),
         ([{**ref(0, 1, 1, "val", "x"), "ann_id": "1"}], "entry 0 has no whole number 'ann_id'"),
         (
             [ref(0, 1, 1, "val"), {"ann_id": 1, "split": "val", "sentences": []}],

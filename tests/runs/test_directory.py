@@ -163,7 +163,7 @@ def test_a_sample_in_two_shards_is_refused(tmp_path: Path) -> None:
     with opened(tmp_path) as directory:
         directory.append([rows(("a", 1.0))], [Outcome("a", "scored")])
         directory.append([rows(("a", 1.0))], [Outcome("a", "scored")])
-    with pytest.raises(RunError, match="'a' stands in two shards"):
+    with pytest.raises(RunError, match="'a' appears in two shards"):
         touch(tmp_path)
 
 

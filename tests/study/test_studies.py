@@ -329,7 +329,7 @@ def test_what_is_no_rating_is_refused(study: Path, body: str | bytes) -> None:
     with served(study) as server:
         response, content = ask(server, "/api/rating", body)
         assert response.status == 400
-        assert "this is no rating" in json.loads(content)["error"]
+        assert "this is not a rating" in json.loads(content)["error"]
         assert json.loads(ask(server, "/api/job")[1])["progress"]["done"] == 0
 
 

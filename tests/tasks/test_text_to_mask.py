@@ -606,8 +606,8 @@ def test_masks_made_elsewhere_by_hand(tmp_path: Path) -> None:
     ("entries", "message"),
     [
         ({}, "expected a list of entries, found dict"),
-        ([1], "entry 0 is no object with image_id, phrase and segmentation"),
-        ([{"image_id": 7, "phrase": "cat"}], "entry 0 is no object"),
+        ([1], "entry 0 is not an object with image_id, phrase and segmentation"),
+        ([{"image_id": 7, "phrase": "cat"}], "entry 0 is not an object"),
         ([entry(None, "cat", None)], "entry 0 has no 'image_id'"),
         ([entry(7, "cat", None), entry(7, " ", None)], "entry 1 has no 'phrase', or an empty one"),
         ([entry(7, 3, None)], "entry 0 has no 'phrase'"),

@@ -65,7 +65,7 @@ def read_predictions(path: Path, *, need_scores: bool = False) -> Predictions:
 def _checked(entry: Any, place: int, where: str) -> tuple[str, str, _Entry]:
     """Image, phrase, and the rest."""
     if not isinstance(entry, dict) or "segmentation" not in entry:
-        raise UsageError(f"{where} is no object with image_id, phrase and segmentation")
+        raise UsageError(f"{where} is not an object with image_id, phrase and segmentation")
     image, phrase, code, score = (entry.get(name) for name in ("image_id", "phrase", "segmentation", "score"))
     if type(image) not in (int, str):
         raise UsageError(f"{where} has no 'image_id'")
