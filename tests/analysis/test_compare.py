@@ -157,4 +157,4 @@ def test_usage(runs: Path, sambench_here: Call) -> None:
     assert "give two to compare" in sambench_here("compare", runs / "a", code=2).stderr
     assert "two different names" in sambench_here("compare", runs, "--models", "a", code=2).stderr
     wrong = sambench_here("compare", runs / "a", runs / "b", "--metric", "ods", code=2).stderr
-    assert "'ods' is not a mean over the cases of task single_point; such are miou, miou@2, oracle_miou" in wrong
+    assert "'ods' is not a mean over the cases of task single_point; choose from miou, miou@2, oracle_miou" in wrong

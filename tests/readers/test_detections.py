@@ -112,8 +112,8 @@ def test_the_index_comes_from_the_cache(tmp_path: Path, monkeypatch: pytest.Monk
         (entry(box=(1, 2, 3, 10**400)), "a 'bbox' that is not [x, y, width, height]"),
         (entry(None), "have no 'image_id'"),
         (entry(1.5), "have no 'image_id'"),
-        (entry(category_id="cat"), "a 'category_id' that is no whole number"),
-        (entry(category_id=10**30), "a 'category_id' that is no whole number"),
+        (entry(category_id="cat"), "a 'category_id' that is not a whole number"),
+        (entry(category_id=10**30), "a 'category_id' that is not a whole number"),
         ({"image_id": 1, "category_id": 3, "score": 1}, "have neither 'bbox' nor 'segmentation'"),
     ],
 )

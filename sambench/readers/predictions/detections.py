@@ -217,7 +217,7 @@ def _problems(entry: Any) -> list[str]:
     if type(entry.get("image_id")) not in (int, str):
         found.append("have no 'image_id'")
     if "category_id" in entry and not (type(entry["category_id"]) is int and _is_number(entry["category_id"])):
-        found.append("have a 'category_id' that is no whole number")
+        found.append("have a 'category_id' that is not a whole number")
     if "score" not in entry:
         found.append("have no 'score'; ground truth has none, results need one")
     elif not _is_number(entry["score"]):
