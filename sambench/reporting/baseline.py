@@ -14,7 +14,7 @@ from itertools import groupby
 from sambench import text
 from sambench.errors import UsageError
 from sambench.reporting import formatting
-from sambench.reporting.leaderboard import LEGEND, Leaderboard, Row, in_unit, marks, title
+from sambench.reporting.leaderboard import Leaderboard, Row, all_marks, marks
 from sambench.reporting.table import Table
 from sambench.runs.summaries import RunSummary
 
@@ -53,24 +53,20 @@ class Against:
     ``deltas``: the largest first. ``not_compared``: labels of the other datasets, with the reason.
     """
 
-    task: str
-    task_version: int
-    metric: str
-    unit: str
+    board: Leaderboard
     row: Row
     baseline: Row
     deltas: tuple[Delta, ...]
     not_compared: tuple[tuple[str, str], ...]
 
     @property
-    def heading(self) -> str:
-        """The metric with the unit that tables show it in."""
-        return in_unit(title(self.metric), formatting.UNITS.get(self.unit, self.unit))
+    def metric(self) -> str:
+        """The board's primary one."""
+        return self.board.headlines[0]
 
     @property
-    def lower_is_better(self) -> bool:
-        """Less of the metric is more."""
-        return any(self.metric in run.lower_is_better for run in self.row.runs)
+    def unit(self) -> str:
+        return self.board.measured_in(self.metric)
 
     @property
     def mean(self) -> float | None:
@@ -153,11 +149,10 @@ def _against(board: Leaderboard, row: Row, base: Row) -> Against:
             left.append((label, f"{'the model' if value is None else 'the baseline'} has no value"))
         else:
             oracle = _value(ours, f"oracle_{metric}")
-            used = "".join(mark for mark in LEGEND if mark in marks(ours) + marks(theirs))
+            used = all_marks((marks(ours), marks(theirs)))
             deltas.append(Delta(column.dataset, column.split, column.subset, label, value, reference, oracle, used))
     deltas.sort(key=lambda d: (-d.delta, d.label))
-    unit = next((run.metrics[metric].unit for run in row.runs if metric in run.metrics), "fraction")
-    return Against(board.task, board.task_version, metric, unit, row, base, tuple(deltas), tuple(left))
+    return Against(board, row, base, tuple(deltas), tuple(left))
 
 
 def _value(run: RunSummary, metric: str) -> float | None:
@@ -175,7 +170,7 @@ def by_baseline(compared: Iterable[Against]) -> list[list[Against]]:
     """The comparisons of one task version with one baseline and signature together."""
 
     def key(one: Against) -> tuple[str, int, str, str]:
-        return one.task, one.task_version, one.baseline.name, one.baseline.signature
+        return one.board.task, one.board.task_version, one.baseline.name, one.baseline.signature
 
     return [list(members) for _, members in groupby(compared, key=key)]
 
@@ -194,7 +189,7 @@ def difference_table(compared: Sequence[Against]) -> Table:
         pairs = (_pair(d.delta, d.oracle_delta, first.unit, d.marks) if d else _pair(None, None) for d in found)
         rows.append([label, value, *itertools.chain(*pairs)])
     if len(labels) > 1:
-        seen = ["".join(m for m in LEGEND if any(m in d.marks for d in one.deltas)) for one in compared]
+        seen = [all_marks(d.marks for d in one.deltas) for one in compared]
         means = (_pair(a.mean, a.oracle_mean, first.unit, m) for a, m in zip(compared, seen, strict=True))
         rows.append([f"mean of {len(labels)}", "", *itertools.chain(*means)])
     return Table.of_texts(header, rows)

@@ -52,7 +52,8 @@ def _block(board: Leaderboard) -> str:
 
 def _differences(compared: Sequence[Against]) -> str:
     first, table = compared[0], difference_table(compared)
-    heading = f"{first.task}, version {first.task_version}: {first.heading}, each model minus {first.baseline.name}"
+    what = f"{first.board.heading(first.metric)}, each model minus {first.baseline.name}"
+    heading = f"{first.board.task}, version {first.board.task_version}: {what}"
     lines = table.console() if table.rows else []
     return "\n".join([text.one_line(heading), *lines, *map(text.one_line, not_compared(compared))])
 

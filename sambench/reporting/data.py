@@ -70,8 +70,10 @@ def deltas_csv(compared: Iterable[Against]) -> str:
     """One line for each model and dataset that is compared with the baseline, in full precision."""
     rows = (
         {
-            **vars(one),
+            **vars(one.board),
             **vars(one.row),
+            "metric": one.metric,
+            "unit": one.unit,
             "baseline": one.baseline.model,
             "baseline_weights_digest": one.baseline.weights_digest,
             **{name: getattr(d, name) for name in ("dataset", "split", "subset", "value", "delta", "oracle_delta")},

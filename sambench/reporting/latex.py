@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sambench.reporting import formatting
-from sambench.reporting.leaderboard import Leaderboard, in_unit, title
+from sambench.reporting.leaderboard import Leaderboard
 
 
 def leaderboards(boards: Sequence[Leaderboard]) -> str:
@@ -17,7 +17,7 @@ def leaderboards(boards: Sequence[Leaderboard]) -> str:
 def _float(board: Leaderboard, metric: str) -> str:
     table = board.table(metric)
     header, *body = table.latex()
-    heading = formatting.latex(in_unit(title(metric), board.unit(metric)))
+    heading = formatting.latex(board.heading(metric))
     under = list(map(_legend, board.legend()))
     under += [rf"{{[}}{k}{{]}} \texttt{{{_breakable(s)}}}" for s, k in board.footnotes().items()]
     return "\n".join(

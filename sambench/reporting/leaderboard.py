@@ -122,6 +122,18 @@ class Leaderboard:
         """What the metric's values in tables are in: ``%`` for fractions; empty if the runs do not agree."""
         return unit_of([run.metrics[metric] for run in self._runs() if metric in run.metrics])
 
+    def heading(self, metric: str) -> str:
+        """The metric with the unit that tables show it in."""
+        return in_unit(title(metric), self.unit(metric))
+
+    def measured_in(self, metric: str) -> str:
+        """The unit as in :class:`sambench.core.task.MetricValue`."""
+        return next((run.metrics[metric].unit for run in self._runs() if metric in run.metrics), "fraction")
+
+    def lower_is_better(self, metric: str) -> bool:
+        """Less of the metric is more."""
+        return any(metric in run.lower_is_better for run in self._runs())
+
     def legend(self) -> list[str]:
         """What a reader must know of the table: one line each, only what occurs in it."""
         lines = []
@@ -136,8 +148,7 @@ class Leaderboard:
         for label, runs in zip(self.labels(), zip(*(row.cells for row in self.rows), strict=True), strict=True):
             if len({run.index_digest for run in runs if run is not None}) > 1:
                 lines.append(f"{label}: the runs are not of the same images (their index digests differ).")
-        used = "".join(marks(run) for run in self._runs())
-        return lines + [f"{mark} {meaning}." for mark, meaning in LEGEND.items() if mark in used]
+        return lines + [f"{mark} {LEGEND[mark]}." for mark in all_marks(marks(run) for run in self._runs())]
 
     def table(self, metric: str) -> Table:
         """Models in rows, datasets in columns, and the means where there are any."""
@@ -212,6 +223,12 @@ def marks(run: RunSummary) -> str:
     return zero_shot + ("" if run.complete else INCOMPLETE)
 
 
+def all_marks(several: Iterable[str]) -> str:
+    """The marks that occur, each once, in the order of :data:`LEGEND`."""
+    used = "".join(several)
+    return "".join(mark for mark in LEGEND if mark in used)
+
+
 def measured(metric: MetricValue | None, marks: str = "") -> Shown:
     """What a table shows of a metric."""
     if metric is None:
@@ -230,7 +247,5 @@ def average(row: Row, metric: str) -> Shown:
     value = row.mean(metric)
     if value is None:
         return Shown(formatting.UNDEFINED if row.complete else "incomplete")
-    inherited = "".join(marks(run) for run in row.runs)
-    return Shown(
-        formatting.number(value, row.runs[0].metrics[metric].unit), marks="".join(m for m in LEGEND if m in inherited)
-    )
+    shown = formatting.number(value, row.runs[0].metrics[metric].unit)
+    return Shown(shown, marks=all_marks(marks(run) for run in row.runs))

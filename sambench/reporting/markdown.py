@@ -10,7 +10,7 @@ from sambench.reporting import data, formatting, tradeoffs
 from sambench.reporting.baseline import Against, by_baseline, difference_table, not_compared
 from sambench.reporting.content import Content
 from sambench.reporting.cuts import Cut, cuts, metrics_by_clicks
-from sambench.reporting.leaderboard import LEGEND, Leaderboard, in_unit, marks, measured, title, unit_of
+from sambench.reporting.leaderboard import LEGEND, Leaderboard, all_marks, in_unit, marks, measured, title, unit_of
 from sambench.reporting.pictures import Picture, by_note
 from sambench.reporting.reference import Joined
 from sambench.reporting.table import Shown, Table
@@ -41,8 +41,7 @@ def leaderboard(board: Leaderboard) -> str:
     """A table for each headline metric, legend and signatures. Starts with a heading of the second level."""
     parts = [f"## {formatting.markdown(board.task)}, version {board.task_version}\n"]
     for metric in board.headlines:
-        heading = in_unit(title(metric), board.unit(metric))
-        parts.append(f"### {formatting.markdown(heading)}\n\n{board.table(metric).markdown()}")
+        parts.append(f"### {formatting.markdown(board.heading(metric))}\n\n{board.table(metric).markdown()}")
     parts.append(formatting.markdown_list(board.legend()))
     signatures = (f"- [{k}] {formatting.code(s)}\n" for s, k in board.footnotes().items())
     return "\n".join(filter(None, [*parts, "Signatures:\n\n" + "".join(signatures)]))
@@ -51,14 +50,14 @@ def leaderboard(board: Leaderboard) -> str:
 def _comparison(compared: Sequence[Against]) -> str:
     """A table of the differences of several models from one baseline, datasets in rows."""
     first, table = compared[0], difference_table(compared)
-    base = formatting.markdown(first.baseline.name)
-    used = "".join(d.marks for one in compared for d in one.deltas)
-    notes = [f"{mark} {meaning} (this model or the baseline)." for mark, meaning in LEGEND.items() if mark in used]
+    board, base = first.board, formatting.markdown(first.baseline.name)
+    used = all_marks(d.marks for one in compared for d in one.deltas)
+    notes = [f"{mark} {LEGEND[mark]} (this model or the baseline)." for mark in used]
     parts = [
-        f"## {formatting.markdown(first.task)}, version {first.task_version}: differences from {base}\n",
-        f"{formatting.markdown(first.heading)}, each model minus {base}, on the same images. oracle: the best of the "
-        "model's candidates minus the baseline's answer. A mean is shown where every dataset of the table is compared."
-        "\n",
+        f"## {formatting.markdown(board.task)}, version {board.task_version}: differences from {base}\n",
+        f"{formatting.markdown(board.heading(first.metric))}, each model minus {base}, on the same images. oracle: the "
+        "best of the model's candidates minus the baseline's answer. A mean is shown where every dataset of the table "
+        "is compared.\n",
         f"Signature: {formatting.code(first.baseline.signature)}\n",
         table.markdown() if table.rows else "",
         formatting.markdown_list([*notes, *not_compared(compared)]),

@@ -26,7 +26,7 @@ def deltas(against: Against) -> bytes:
     """A bar for each dataset: the model minus the baseline, the largest on top, with a ring where the model's oracle
     lies (Fig. 9a)."""
     scale = _scale(against.unit)
-    lower = against.lower_is_better
+    lower = against.board.lower_is_better(against.metric)
     shown = against.deltas[::-1]
     places = range(len(shown))
 
@@ -104,7 +104,8 @@ def parameters(sized: Sequence[Sized], metric: str, unit: str, over: str) -> byt
 def latency(tradeoff: Tradeoff, claim_ms: float, over: str) -> bytes:
     """A metric against the median time from a click to its mask, on a logarithmic axis, with a line to the 95 %
     quantile; a broken line at what the paper claims. ``over``: what the metric is a mean over."""
-    scale = _scale(tradeoff.unit)
+    board, metric = tradeoff.board, tradeoff.metric
+    scale = _scale(board.measured_in(metric))
     points = tradeoff.points()
 
     def fill(figure: Any, axes: Any) -> None:
@@ -118,8 +119,8 @@ def latency(tradeoff: Tradeoff, claim_ms: float, over: str) -> bytes:
         _note(axes, f"{claim_ms:g} ms", (claim_ms, 1), (3, -9), ha="left", xycoords=("data", "axes fraction"))
         times = [max(t, 1e-3) for _, _, took in points for t in (took.p50, took.p95)]
         _logarithmic(axes, [claim_ms, *times], lambda tick: f"{tick:g}")
-        less = ", less is better" if tradeoff.lower_is_better else ""
-        axes.set(xlabel="ms from a click to its mask", ylabel=f"{label(tradeoff.heading)}, {over}{less}")
+        less = ", less is better" if board.lower_is_better(metric) else ""
+        axes.set(xlabel="ms from a click to its mask", ylabel=f"{label(board.heading(metric))}, {over}{less}")
         axes.margins(y=0.18)
         axes.set_title(label(tradeoff.setting.device_name), fontsize=9)
         _grid(axes, "both")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
+from typing import Any
 
 from sambench.reporting import figures, model_figures
 from sambench.reporting.baseline import Against, alike, by_parameters, click_curves
@@ -96,10 +97,10 @@ def by_note(shown: Iterable[Picture]) -> list[tuple[str, list[Picture]]]:
 def _deltas(compared: Sequence[Against]) -> Iterator[Picture]:
     for one in compared:
         if one.deltas:
-            models = (one.row.name, one.baseline.name)
-            heading = f"{' minus '.join(models)}: {one.task}, version {one.task_version}, {title(one.metric)}"
-            svg = model_figures.deltas(one)
-            yield Picture("deltas", heading, svg, one.task, one.task_version, models=models)
+            models, board = (one.row.name, one.baseline.name), one.board
+            yield _of(
+                board, "deltas", " minus ".join(models), title(one.metric), model_figures.deltas(one), models=models
+            )
 
 
 def _by_clicks(boards: Sequence[Leaderboard]) -> Iterator[Picture]:
@@ -124,12 +125,12 @@ def _groups(boards: Sequence[Leaderboard]) -> Iterator[Picture]:
         metric = board.headlines[0]
         svg = model_figures.bars(runs[:MOST_BARS], metric, name)
         rest = f"{name}, {runs[0].signature}"
-        yield _of(board, "groups", f"{title(metric)} by size and frequency", rest, svg, runs[0].dataset)
+        yield _of(board, "groups", f"{title(metric)} by size and frequency", rest, svg, dataset=runs[0].dataset)
 
 
-def _of(board: Leaderboard, kind: str, what: str, rest: str, svg: bytes, dataset: str = "") -> Picture:
+def _of(board: Leaderboard, kind: str, what: str, rest: str, svg: bytes, **about: Any) -> Picture:
     heading = f"{what}: {board.task}, version {board.task_version}, {rest}"
-    return Picture(kind, heading, svg, board.task, board.task_version, dataset)
+    return Picture(kind, heading, svg, board.task, board.task_version, **about)
 
 
 def _grouped(boards: Sequence[Leaderboard]) -> Iterator[tuple[Leaderboard, str, list[RunSummary]]]:

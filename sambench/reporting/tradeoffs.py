@@ -60,21 +60,6 @@ class Tradeoff:
         return self.board.headlines[0]
 
     @property
-    def unit(self) -> str:
-        """As in :class:`sambench.core.task.MetricValue`."""
-        return next((run.metrics[self.metric].unit for run in self._runs() if self.metric in run.metrics), "fraction")
-
-    @property
-    def lower_is_better(self) -> bool:
-        """Less of the metric is more."""
-        return any(self.metric in run.lower_is_better for run in self._runs())
-
-    @property
-    def heading(self) -> str:
-        """The metric with the unit that tables show it in."""
-        return in_unit(title(self.metric), formatting.UNITS.get(self.unit, self.unit))
-
-    @property
     def title(self) -> str:
         board = self.board
         return f"{title(self.metric)} by latency: {board.task}, version {board.task_version}, on {self.setting}"
@@ -87,9 +72,6 @@ class Tradeoff:
             if value is not None and took is not None:
                 found.append((row.name, value, took))
         return found
-
-    def _runs(self) -> list[RunSummary]:
-        return [run for row, _ in self.rows for run in row.runs]
 
 
 def tradeoffs(boards: Iterable[Leaderboard], latencies: Sequence[Latency]) -> list[Tradeoff]:
@@ -132,7 +114,7 @@ def _model_options(run: RunSummary) -> dict[str, Any]:
 
 def table(tradeoff: Tradeoff) -> Table:
     """A line for each model."""
-    header = ["model", tradeoff.heading, *FIGURE_HEADINGS]
+    header = ["model", tradeoff.board.heading(tradeoff.metric), *FIGURE_HEADINGS]
     rows = ([row.name, _quality(tradeoff, row), *figure_texts(latency)] for row, latency in tradeoff.rows)
     return Table.of_texts(header, rows)
 
@@ -199,7 +181,7 @@ def _facts(one: Tradeoff) -> dict[str, Any]:
         "task_version": one.board.task_version,
         "signature": one.signature,
         "metric": one.metric,
-        "metric_unit": one.unit,
+        "metric_unit": one.board.measured_in(one.metric),
         **asdict(one.setting),
     }
 

@@ -10,7 +10,7 @@ from sambench.reporting import formatting, tradeoffs
 from sambench.reporting.baseline import by_baseline, difference_table, not_compared
 from sambench.reporting.content import Content
 from sambench.reporting.cuts import cuts
-from sambench.reporting.leaderboard import LEGEND, Leaderboard, Row, average, cell, marks, title, unit_of
+from sambench.reporting.leaderboard import LEGEND, Row, average, cell, marks, title, unit_of
 from sambench.reporting.pictures import by_note
 from sambench.reporting.reference import card_of
 from sambench.reporting.site import site_links, site_views, templates
@@ -79,7 +79,7 @@ def _overview(views: Sequence[BoardView], content: Content) -> bytes:
             "differences": [
                 {"first": one[0], "table": difference_table(one).texts(), "notes": not_compared(one)}
                 for one in by_baseline(content.compared)
-                if (one[0].task, one[0].task_version) == (board.task, board.task_version)
+                if one[0].board is board
             ],
             "tradeoffs": [
                 {
@@ -91,7 +91,9 @@ def _overview(views: Sequence[BoardView], content: Content) -> bytes:
                 for one in content.tradeoffs
                 if one.board is board
             ],
-            "pictures": by_note(p for p in content.pictures if (p.task, p.task_version) == _of(board)),
+            "pictures": by_note(
+                p for p in content.pictures if (p.task, p.task_version) == (board.task, board.task_version)
+            ),
             "published": [one for one in content.joined if one.task == board.task],
         }
         for view in views
@@ -112,10 +114,6 @@ def _overview(views: Sequence[BoardView], content: Content) -> bytes:
         versions=sorted({run.sambench_version for run in content.runs}),
         unsummarised=["/".join(folder.parts[-3:]) for folder in content.unsummarised],
     )
-
-
-def _of(board: Leaderboard) -> tuple[str, int]:
-    return board.task, board.task_version
 
 
 def _dataset(dataset: str, views: Sequence[BoardView], content: Content) -> bytes:

@@ -56,7 +56,7 @@ class BoardView:
 
 def board_view(board: Leaderboard) -> BoardView:
     """The view of a leaderboard."""
-    lower = frozenset(metric for row in board.rows for run in row.runs for metric in run.lower_is_better)
+    lower = frozenset(filter(board.lower_is_better, board.headlines))
     headings = {metric: heading(metric, board.unit(metric), metric in lower) for metric in board.headlines}
     return BoardView(board, f"{board.task}-{board.task_version}", ranks(board), headings, lower)
 
