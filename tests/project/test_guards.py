@@ -190,6 +190,21 @@ def test_every_module_says_what_it_is_for() -> None:
     assert [str(path.relative_to(ROOT)) for path in modules if not ast.get_docstring(ast.parse(path.read_text()))] == []
 
 
+def test_the_documentation_names_files_that_exist() -> None:
+    """Links and paths in backticks; a name in capitals is the reader's to fill in."""
+    pages = [*(ROOT / "docs").rglob("*.md"), *(ROOT / name for name in ("README.md", "CONTRIBUTING.md"))]
+    broken = []
+    for page in pages:
+        text = page.read_text("utf-8")
+        links = re.findall(r"\]\((?!\w+://)([^)\s#]+)", text)
+        broken += [f"{page.name}: {link}" for link in links if not (page.parent / link).exists()]
+        paths = re.findall(r"`((?:sambench|tests|tasks|datasets|benchmarks)/[\w/.*]+)`", text)
+        broken += [
+            f"{page.name}: {path}" for path in paths if not re.search("[A-Z]{2}", path) and not [*ROOT.glob(path)]
+        ]
+    assert broken == []
+
+
 def test_names_of_test_files_are_unique() -> None:
     """Without packages in tests/, two modules of one name would collide."""
     counts = Counter(path.name for path in (ROOT / "tests").rglob("*.py"))
