@@ -94,7 +94,7 @@ def test_a_limited_run_goes_on_to_the_full_one(
 
 COUNTED = """
 import atexit, os, sys, threading
-calls, last, first_write = 0, int(os.environ["CALLS"]), 0
+calls, last, since = 0, int(os.environ["CALLS"]), os.environ["SINCE"]
 
 def count(frame, event, argument):
     global calls
@@ -102,22 +102,26 @@ def count(frame, event, argument):
     if calls >= last:
         os.kill(os.getpid(), 9)
 
-threading.setprofile(count)
-sys.setprofile(count)
+def begin():
+    threading.setprofile(count)
+    sys.setprofile(count)
+
+if since == "start":
+    begin()
 import sambench.engine.result_writer as writer
 
 class Counted(writer.ShardWriter):
     def __init__(self, directory):
-        global first_write
-        first_write = calls
+        begin()
         super().__init__(directory)
 
 writer.ShardWriter, writer.FLUSH_SAMPLES = Counted, 1
-atexit.register(lambda: print(first_write, calls, file=sys.stderr))
+atexit.register(lambda: print(calls, file=sys.stderr))
 from sambench.cli.main import main
 main()
 """
-"""``python -c`` of it is ``sambench`` that kills itself at the given call of a function, also of one in C."""
+"""``python -c`` of it is ``sambench`` that kills itself at the given call of a function, also of one in C, counted
+since its start or since it begins to write records."""
 
 
 @pytest.mark.timeout(3000)  # twenty starts of a run, which take long where the cores are taken
@@ -126,20 +130,19 @@ def test_kill_nine_at_random_moments(undisturbed: Path, toy_data: Path, toy_mode
     rng = random.Random(1)
     kills = partial = attempt = 0
 
-    def run(out: Path, workers: int, calls: int) -> subprocess.CompletedProcess[str]:
+    def run(out: Path, workers: int, calls: int, since: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-c", COUNTED, *arguments(toy_data, toy_model, out, "--workers", workers)]
-        return subprocess.run(
-            command, env={**os.environ, "CALLS": str(calls)}, capture_output=True, text=True, check=False
-        )
+        environment = {**os.environ, "CALLS": str(calls), "SINCE": since}
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
-    quiet = [run(tmp_path / f"quiet{workers}", workers, 10**15).stderr.split()[-2:] for workers in (1, 2)]
+    quiet = [run(tmp_path / f"quiet{workers}", workers, 10**15, "write") for workers in (1, 2)]
+    calls = [int(done.stderr.split()[-1]) for done in quiet]
     while kills < 20:
         out = tmp_path / f"killed{attempt}"
-        first_write, calls = map(int, quiet[attempt % 2])
         while True:
             # Sometimes at any moment from the start on, mostly while records are written.
-            moment = rng.randrange(*((1, first_write) if rng.random() < 0.2 else (first_write, calls)))
-            done = run(out, 1 + attempt % 2, moment)
+            since, limit = ("start", 300_000) if rng.random() < 0.2 else ("write", calls[attempt % 2])
+            done = run(out, 1 + attempt % 2, rng.randrange(1, limit), since)
             if done.returncode == 0:
                 break
             assert done.returncode == -signal.SIGKILL, done.stderr
