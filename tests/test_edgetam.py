@@ -66,8 +66,8 @@ def test_answers_are_the_official_predictors(folder: Path, precision: str) -> No
 def test_a_mistake_is_found(folder: Path, mistake: str) -> None:
     with float64():
         model = edgetam.load("edgetam", Sam2Options(weights=str(folder)), "cpu")
-        norm = "vision_encoder.backbone.timm_model.stages_2.blocks.3.channel_mixer.conv1.bn"
-        mistaken(model.network, mistake, norm, "vision_encoder.neck.convs.1.bias")
+        blocks = "vision_encoder.backbone.timm_model.stages_2.blocks"
+        mistaken(model.network, mistake, f"{blocks}.3.channel_mixer.conv1.bn", f"{blocks}.2.se.fc1.bias")
         found = compare(lambda image: model.encode([shifted(image, mistake)])[0], EXPECTED, "float64", LOOK)
     assert found.worst > 2
 

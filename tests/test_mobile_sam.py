@@ -70,7 +70,9 @@ def small_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _small(path: Path, mistake: str = "") -> MobileSamModel:
     source = checkpoints.find(str(path))
     network = mobile_sam.fill(mobile_sam.network((1, 1, 1, 1)), source)
-    mistaken(network, mistake, "vision_encoder.neck.layer_norm1", "mask_decoder.transformer.layers.0.mlp.lin1.bias")
+    mistaken(
+        network, mistake, "vision_encoder.layers.1.blocks.0.mlp.norm", "mask_decoder.transformer.layers.0.mlp.lin1.bias"
+    )
     return MobileSamModel(network, sam.Found("small", "", source.digest(), None), Options(), "cpu", 0)
 
 

@@ -48,7 +48,12 @@ def model_for(case: Case, folder: Path, mistake: str = "") -> ClickModel:
 
 
 def compare(
-    model: ClickModel, name: str, expected: dict[str, NDArray[np.generic]], precision: str, count: int, mistake: str = ""
+    model: ClickModel,
+    name: str,
+    expected: dict[str, NDArray[np.generic]],
+    precision: str,
+    count: int,
+    mistake: str = "",
 ) -> Comparison:
     """After each of the first ``count`` clicks of a case."""
     case = CASES[name]

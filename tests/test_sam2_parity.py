@@ -75,7 +75,9 @@ def test_without_the_stability_rule_the_single_mask_stays(checkpoint: Path, prec
 def test_a_mistake_is_found(checkpoint: Path, mistake: str) -> None:
     with float64():
         mini = model(checkpoint)
-        mistaken(mini.network, mistake, "vision_encoder.backbone.blocks.2.layer_norm1", "vision_encoder.neck.convs.1.bias")
+        mistaken(
+            mini.network, mistake, "vision_encoder.backbone.blocks.2.layer_norm1", "vision_encoder.neck.convs.1.bias"
+        )
         found = compare(lambda image: mini.encode([shifted(image, mistake)])[0], EXPECTED, "float64", LOOK)
     assert found.worst > 2
 

@@ -12,7 +12,7 @@ import torch
 from fixtures import simpleclick_cases as cases
 from fixtures.click_answers import answers
 from fixtures.click_weights import nine_clicks, picture
-from fixtures.parity import MISTAKES, PRECISIONS, Comparison, computing, float64, mistaken, shifted
+from fixtures.parity import MISTAKES, PRECISIONS, Comparison, computing, mistaken, shifted
 from fixtures.threads import one_thread
 from numpy.typing import NDArray
 from torch import Tensor
@@ -59,14 +59,16 @@ def compare(
     case = cases.CASES[name]
     comparison = Comparison({"maps": official[f"{name}_rounding"]} if precision == "float32" else {})
     path = cases.checkpoint(folder / "w.pth", cases.TINY, case.side)
-    found: Any = simpleclick.load(TINY, Options(weights=str(path), crop=case.crop), "cpu", 1)
-    mistaken(found.network, mistake, "backbone.blocks.3.norm1", "backbone.blocks.3.mlp.fc1.bias")
-    view = found.encode([shifted(picture(*case.size), mistake)])[0]
     expected, crops, areas = (official[f"{name}_{part}"] for part in ("probabilities", "crops", "areas"))
     assert expected.std() > 0.05, "a flat map would make this comparison empty"
     assert len(expected) == case.clicks
-    for n, prediction in enumerate(answers(view, nine_clicks(case.size)[:count])):
-        ours = prediction.probabilities(0)
+    with computing(precision):
+        model: Any = simpleclick.load(TINY, Options(weights=str(path), crop=case.crop), "cpu", 1)
+        mistaken(model.network, mistake, "backbone.blocks.3.norm1", "backbone.blocks.3.mlp.fc1.bias")
+        view = model.encode([shifted(picture(*case.size), mistake)])[0]
+        predictions = answers(view, nine_clicks(case.size)[:count])
+        maps = [prediction.probabilities(0) for prediction in predictions]
+    for n, (ours, prediction) in enumerate(zip(maps, predictions, strict=True)):
         comparison.values("maps", ours[:: cases.STRIDE, :: cases.STRIDE], expected[n])
         comparison.equal("crops", prediction.feedback([(0, 0)])[0].crop == tuple(crops[n]))
         mask = prediction.masks([(0, 0)])[0]
@@ -80,16 +82,14 @@ def compare(
 def test_probabilities_equal_the_official_ones(
     tmp_path: Path, official: dict[str, NDArray[Any]], name: str, precision: str
 ) -> None:
-    with computing(precision):
-        found = compare(tmp_path, name, official, precision, cases.CASES[name].clicks)
+    found = compare(tmp_path, name, official, precision, cases.CASES[name].clicks)
     print(found.margins)
     assert found.worst <= 1
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_is_found(tmp_path: Path, official: dict[str, NDArray[Any]], mistake: str) -> None:
-    with float64():
-        found = compare(tmp_path, "wide", official, "float64", 1, mistake)
+    found = compare(tmp_path, "wide", official, "float64", 1, mistake)
     assert found.worst > 2
 
 
