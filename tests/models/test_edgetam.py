@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers.sam_family import DATA, compare, family_weights, picture
+from helpers.parity import MISTAKES, PRECISIONS, computing, float64, mistaken, shifted
+from helpers.sam_family import DATA, LOOK, compare, family_weights, picture
 from helpers.threads import one_thread
 
 from sambench.errors import UsageError
@@ -54,10 +55,24 @@ def folder(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) -> Path:
     return path
 
 
-def test_answers_are_the_official_predictors(folder: Path) -> None:
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_answers_are_the_official_predictors(folder: Path, precision: str) -> None:
     """Through the folder, whose configuration says 512 pixels, which the stored answers were made with."""
-    model = edgetam.load("edgetam", Sam2Options(weights=str(folder)), "cpu")
-    print(compare(lambda image: model.encode([image])[0], EXPECTED))
+    with computing(precision):
+        model = edgetam.load("edgetam", Sam2Options(weights=str(folder)), "cpu")
+        found = compare(lambda image: model.encode([image])[0], EXPECTED, precision)
+    print(found.margins)
+    assert found.worst <= 1
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_found(folder: Path, mistake: str) -> None:
+    with float64():
+        model = edgetam.load("edgetam", Sam2Options(weights=str(folder)), "cpu")
+        blocks = "vision_encoder.backbone.timm_model.stages_2.blocks"
+        mistaken(model.network, mistake, f"{blocks}.3.channel_mixer.conv1.bn", f"{blocks}.2.se.fc1.bias")
+        found = compare(lambda image: model.encode([shifted(image, mistake)])[0], EXPECTED, "float64", LOOK)
+    assert found.worst > 2
 
 
 def test_every_official_tensor_finds_its_place(checkpoint: Path) -> None:

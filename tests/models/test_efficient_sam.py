@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers.parity import MISTAKES, PRECISIONS, computing, float64, mistaken
 from helpers.paths import STORED
-from helpers.stored_answers import differences, named_weights, picture
+from helpers.stored_answers import compare, named_weights, picture
 from helpers.threads import one_thread
 
 from sambench.errors import UsageError
@@ -27,12 +28,17 @@ __all__ = ["one_thread"]
 ANSWERS = STORED / "efficient_sam_answers.npz"
 
 
-@pytest.fixture(scope="module")
-def small() -> Any:
+def _small(mistake: str = "") -> EfficientSamModel:
     """One block of the tiny image encoder, else as released."""
     network = EfficientSam(192, depth=1).eval().requires_grad_(False)
     network.load_state_dict(named_weights({key: value.shape for key, value in network.state_dict().items()}))
+    mistaken(network, mistake, "image_encoder.blocks.0.norm2", "image_encoder.blocks.0.mlp.fc1.bias")
     return EfficientSamModel(network, sam.WeightsInfo("small", "", "0", None), Options(), "cpu", 0)
+
+
+@pytest.fixture(scope="module")
+def small() -> EfficientSamModel:
+    return _small()
 
 
 def _saved(path: Path, name: str, **more: Any) -> Path:
@@ -48,13 +54,20 @@ def _points(*xy: tuple[float, float], labels: list[int] | None = None) -> Prompt
     return Prompts(points=np.array([xy], np.float32), labels=np.array([labels or [1] * len(xy)], np.int64))
 
 
-def test_answers_are_those_of_the_released_code(small: Any) -> None:
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_answers_are_those_of_the_released_code(precision: str) -> None:
     """Points 1 to 9, boxes with and without points, one and three candidates; three shapes of image."""
-    worst = differences(small, ANSWERS)
-    print(worst)
-    assert worst["low"] < 1e-3
-    assert worst["scores"] < 1e-4
-    assert worst["flipped"] < 1e-3
+    with computing(precision):
+        found = compare(_small(), ANSWERS, precision)
+    print(found.margins)
+    assert found.worst <= 1
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_found(mistake: str) -> None:
+    with float64():
+        found = compare(_small(mistake), ANSWERS, "float64", mistake, answers=2)
+    assert found.worst > 2
 
 
 @pytest.mark.parametrize(

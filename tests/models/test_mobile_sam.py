@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers.parity import MISTAKES, PRECISIONS, computing, float64, mistaken
 from helpers.paths import STORED
-from helpers.stored_answers import differences, named_weights, picture
+from helpers.stored_answers import compare, named_weights, picture
 from helpers.threads import one_thread
 
 from sambench.errors import UsageError
@@ -61,13 +62,25 @@ def _authors_shapes(depths: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def small_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One block in each stage of the image encoder, else as released."""
     path = tmp_path_factory.mktemp("mobile_sam") / "small.pt"
     torch.save(named_weights(_authors_shapes((1, 1, 1, 1))), path)
+    return path
+
+
+def _small(path: Path, mistake: str = "") -> MobileSamModel:
     source = checkpoints.find(str(path))
     network = mobile_sam.fill(mobile_sam.network((1, 1, 1, 1)), source)
+    mistaken(
+        network, mistake, "vision_encoder.layers.1.blocks.0.mlp.norm", "mask_decoder.transformer.layers.0.mlp.lin1.bias"
+    )
     return MobileSamModel(network, sam.WeightsInfo("small", "", source.digest(), None), Options(), "cpu", 0)
+
+
+@pytest.fixture(scope="module")
+def small(small_file: Path) -> MobileSamModel:
+    return _small(small_file)
 
 
 def _saved(path: Path, shapes: dict[str, tuple[int, ...]]) -> Path:
@@ -81,13 +94,20 @@ def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return _saved(tmp_path_factory.mktemp("released") / "mobile_sam.pt", _authors_shapes((2, 2, 6, 2)))
 
 
-def test_answers_are_those_of_the_released_code(small: Any) -> None:
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_answers_are_those_of_the_released_code(small_file: Path, precision: str) -> None:
     """Points 1 to 9 with the previous mask, boxes, one and three candidates; three shapes of image."""
-    worst = differences(small, ANSWERS)
-    print(worst)
-    assert worst["low"] < 1e-3
-    assert worst["scores"] < 1e-4
-    assert worst["flipped"] < 1e-3
+    with computing(precision):
+        found = compare(_small(small_file), ANSWERS, precision)
+    print(found.margins)
+    assert found.worst <= 1
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_found(small_file: Path, mistake: str) -> None:
+    with float64():
+        found = compare(_small(small_file, mistake), ANSWERS, "float64", mistake, answers=2)
+    assert found.worst > 2
 
 
 def test_the_card_counts_the_parameters() -> None:

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers.sam_family import DATA, LOGITS, compare, family_weights, picture
+from helpers.parity import MISTAKES, PRECISIONS, computing, float64, mistaken, shifted
+from helpers.sam_family import DATA, LOOK, compare, family_weights, picture
 from helpers.threads import one_thread
 
 from sambench.models.sam2 import sam2, sam2_weights
@@ -50,15 +51,35 @@ def mini(checkpoint: Path) -> sam2.Sam2Model:
     return model(checkpoint)
 
 
-def test_answers_are_the_official_predictors(mini: sam2.Sam2Model) -> None:
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_answers_are_the_official_predictors(checkpoint: Path, precision: str) -> None:
     """Boxes, points, both, nine clicks with feedback; the single mask gives way to the best of three."""
-    print(compare(lambda image: mini.encode([image])[0], EXPECTED))
+    with computing(precision):
+        mini = model(checkpoint)
+        found = compare(lambda image: mini.encode([image])[0], EXPECTED, precision)
+    print(found.margins)
+    assert found.worst <= 1
 
 
-def test_without_the_stability_rule_the_single_mask_stays(checkpoint: Path) -> None:
-    plain = model(checkpoint, dynamic_multimask=False)
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_without_the_stability_rule_the_single_mask_stays(checkpoint: Path, precision: str) -> None:
     expected = {key[len("token_") :]: value for key, value in EXPECTED.items() if key.startswith("token_")}
-    assert compare(lambda image: plain.encode([image])[0], expected, looks=(((97, 120), 2),)) < LOGITS
+    with computing(precision):
+        plain = model(checkpoint, dynamic_multimask=False)
+        found = compare(lambda image: plain.encode([image])[0], expected, precision, looks=(((97, 120), 2),))
+    print(found.margins)
+    assert found.worst <= 1
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_found(checkpoint: Path, mistake: str) -> None:
+    with float64():
+        mini = model(checkpoint)
+        mistaken(
+            mini.network, mistake, "vision_encoder.backbone.blocks.2.layer_norm1", "vision_encoder.neck.convs.1.bias"
+        )
+        found = compare(lambda image: mini.encode([shifted(image, mistake)])[0], EXPECTED, "float64", LOOK)
+    assert found.worst > 2
 
 
 def test_the_mask_prompt_matters(mini: sam2.Sam2Model) -> None:

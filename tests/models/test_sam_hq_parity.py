@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers.sam_family import DATA, LOGITS, compare, family_weights
+from helpers.parity import MISTAKES, PRECISIONS, computing, float64, mistaken, shifted
+from helpers.sam_family import DATA, LOOK, compare, family_weights
 from helpers.threads import one_thread
 
 from sambench.models.sam import sam_hq
@@ -44,13 +45,30 @@ class Best:
         return SamPrediction(found.frame, found.low[:, best : best + 1], found.scores[:, best : best + 1])
 
 
-def test_answers_are_the_official_predictors(checkpoint: Path) -> None:
-    model = sam_hq.load("sam_hq_vit_32x2", SamHqOptions(weights=str(checkpoint)), "cpu")
-    print(compare(lambda image: Best(model.encode([image])[0]), EXPECTED))
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_answers_are_the_official_predictors(checkpoint: Path, precision: str) -> None:
+    with computing(precision):
+        model = sam_hq.load("sam_hq_vit_32x2", SamHqOptions(weights=str(checkpoint)), "cpu")
+        found = compare(lambda image: Best(model.encode([image])[0]), EXPECTED, precision)
+    print(found.margins)
+    assert found.worst <= 1
 
 
-def test_the_added_token_alone(checkpoint: Path) -> None:
-    model = sam_hq.load("sam_hq_vit_32x2", SamHqOptions(weights=str(checkpoint), hq_token_only=True), "cpu")
-    assert "multimask" not in model.capabilities
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_the_added_token_alone(checkpoint: Path, precision: str) -> None:
     expected = {key[len("only_") :]: value for key, value in EXPECTED.items() if key.startswith("only_")}
-    assert compare(lambda image: model.encode([image])[0], expected, looks=(((97, 120), 2),)) < LOGITS
+    with computing(precision):
+        model = sam_hq.load("sam_hq_vit_32x2", SamHqOptions(weights=str(checkpoint), hq_token_only=True), "cpu")
+        assert "multimask" not in model.capabilities
+        found = compare(lambda image: model.encode([image])[0], expected, precision, looks=(((97, 120), 2),))
+    print(found.margins)
+    assert found.worst <= 1
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_found(checkpoint: Path, mistake: str) -> None:
+    with float64():
+        model = sam_hq.load("sam_hq_vit_32x2", SamHqOptions(weights=str(checkpoint)), "cpu")
+        mistaken(model.network, mistake, "vision_encoder.layers.0.layer_norm2", "vision_encoder.layers.1.mlp.lin1.bias")
+        found = compare(lambda image: Best(model.encode([shifted(image, mistake)])[0]), EXPECTED, "float64", LOOK)
+    assert found.worst > 2
