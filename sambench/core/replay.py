@@ -74,9 +74,11 @@ class Replay(ABC):
         """Prompt again, at least for the wanted objects, in the groups in which the run prompted them.
 
         Args:
+            sample: The image and its annotations.
+            view: The model's view of the image.
             context: A :class:`sambench.core.task.Context`.
             wanted: Ids of objects.
-            clicks: The mask after this many; a box takes none.
+            clicks: Number of clicks after which masks are returned; a box takes none.
         """
 
     def stored(self, sample: Sample, instance: Instance, answer: Any) -> Mask:
