@@ -36,10 +36,16 @@ _CHAMFER_FROM = 1 << 14
 def next_click(
     truth: Mask, predicted: Mask | None = None, clicked: Sequence[Click] = (), void: Mask | None = None
 ) -> Click | None:
-    """The corrective click for ``predicted``, or the first click (the distance-transform centre) if that is None.
+    """Return the corrective click for a prediction, or the first click (the distance-transform centre).
 
-    ``clicked``: earlier clicks, whose pixels are never clicked again. ``void``: pixels that are in neither region.
-    None if there is nothing left to click: RITM's own code answers a negative click at (0, 0) then.
+    Args:
+        truth: The object.
+        predicted: The mask to correct; None for the first click.
+        clicked: Earlier clicks, whose pixels are never clicked again.
+        void: Pixels that are in neither region.
+
+    Returns:
+        None if no pixel is left to click, where RITM's own code returns a negative click at (0, 0).
     """
     predicted = Mask.empty(truth.size) if predicted is None else predicted
     missed = _peak(truth, predicted, void, clicked)
@@ -53,9 +59,16 @@ def next_click(
 
 
 def random_first_click(truth: Mask, seed: int, key: Sequence[str], void: Mask | None = None) -> Click | None:
-    """A click uniform over the foreground (protocol §2.4, OQ-11), the same for every model, worker and machine.
+    """Draw a click uniformly from the foreground (protocol §2.4, OQ-11), the same for every model, worker and machine.
 
-    ``key``: what the draw belongs to, e.g. (dataset, image id, instance id). None if no foreground pixel is left.
+    Args:
+        truth: The object.
+        seed: Of the draw.
+        key: Identity of the draw, such as (dataset, image id, instance id).
+        void: Pixels that are not clicked.
+
+    Returns:
+        None if no foreground pixel is left.
     """
     window = truth.window & ~void.crop(truth.top, truth.left, *_end(truth)) if void is not None else truth.window
     rows, columns = np.nonzero(window)
@@ -68,9 +81,15 @@ def random_first_click(truth: Mask, seed: int, key: Sequence[str], void: Mask | 
 
 
 def squared_distances(region: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Exact squared Euclidean distance of each pixel to the nearest pixel outside ``region``: ``(h, w)`` int64.
+    """Compute the exact squared Euclidean distance of each pixel to the nearest pixel outside of ``region``.
 
-    Everything beyond the array counts as outside. Integers, so that ties are ties whichever library computes them.
+    Integers, so that ties are ties whichever library computes them.
+
+    Args:
+        region: ``(h, w)`` bool; everything beyond the array counts as outside.
+
+    Returns:
+        ``(h, w)`` int64, squared pixels.
     """
     ringed = cv2.copyMakeBorder(region.view(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
     distance: NDArray[np.floating] = cv2.distanceTransform(ringed, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]

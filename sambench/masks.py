@@ -1,4 +1,4 @@
-"""Masks between the forms they come in: windows, run-length codes, polygons."""
+"""Conversions of masks: windows, run-length codes, polygons."""
 
 from __future__ import annotations
 
@@ -12,15 +12,24 @@ from sambench.core.mask import Mask
 
 
 def to_rle(mask: Mask) -> dict[str, Any]:
-    """COCO's compressed run-length code: ``{"size": [H, W], "counts": str}``, column-major, of the whole image."""
+    """Encode a mask of the whole image as COCO's compressed run-length code.
+
+    Returns:
+        ``{"size": [H, W], "counts": str}``, column-major.
+    """
     code = coco.encode(np.asfortranarray(mask.dense().view(np.uint8)))
     return {"size": list(code["size"]), "counts": code["counts"].decode("ascii")}
 
 
 def from_rle(code: dict[str, Any]) -> Mask:
-    """From COCO's run-length code, compressed (``counts`` is text or bytes) or not (a list of run lengths).
+    """Decode COCO's run-length code.
 
-    Raises ValueError if the code is malformed: ``size`` missing, or runs that do not add up to H·W.
+    Args:
+        code: ``{"size": [H, W], "counts": ...}``, column-major; ``counts`` is compressed (text or bytes) or a list of
+            run lengths, background first.
+
+    Raises:
+        ValueError: A malformed code: ``size`` missing, or runs that do not add up to H·W.
     """
     try:
         height, width = (int(v) for v in code["size"])
@@ -41,9 +50,15 @@ def from_rle(code: dict[str, Any]) -> Mask:
 
 
 def from_polygons(polygons: Sequence[Sequence[float]], size: tuple[int, int]) -> Mask:
-    """The union of polygons ``[x1, y1, x2, y2, ...]`` (pixels), rasterised as the COCO API does (maskApi.c).
+    """Rasterise the union of polygons as the COCO API does (maskApi.c).
 
-    Polygons of fewer than three points hold no area and are left out (the API would take four numbers for a box).
+    Args:
+        polygons: ``[x1, y1, x2, y2, ...]`` each, in pixels. Polygons of fewer than three points have no area and are
+            left out (the API would take four numbers for a box).
+        size: ``(H, W)`` of the image.
+
+    Raises:
+        ValueError: A polygon with an odd number of coordinates, or one that is not finite.
     """
     height, width = size
     usable = [[float(v) for v in polygon] for polygon in polygons if len(polygon) >= 6]

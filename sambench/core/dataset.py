@@ -1,4 +1,4 @@
-"""What a dataset is to the suite: its card, its index, its samples and their ground truth."""
+"""Dataset plugins: their card, index, samples and ground truth."""
 
 from __future__ import annotations
 
@@ -22,12 +22,18 @@ EXPRESSIONS = "expressions"
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Instance:
-    """One annotated object (or part, or stuff segment) of an image.
+    """An annotated object (or part, or stuff segment) of an image.
 
-    ``id`` is unique within its image. ``annotated_area`` is the dataset's own area field, if it has one (COCO's
-    comes from polygons and may differ from the mask's pixel count), ``annotated_box`` its own box: x, y, width and
-    height in pixels. ``crowd`` marks regions that stand for many objects: tasks that prompt for one object leave them
-    out and count them.
+    Attributes:
+        id: Unique within the image.
+        mask: Its pixels.
+        class_name: Name of its class; None if it has none.
+        class_id: Number of its class in the dataset; None if classes have no numbers.
+        crowd: Region of many objects: tasks that prompt for single objects exclude and count it.
+        annotated_area: The dataset's own area field, in pixels, if it has one (COCO's comes from polygons and may
+            differ from the mask's pixel count).
+        attributes: Further annotations by name, such as :data:`EXPRESSIONS`.
+        annotated_box: The dataset's own box, xywh in pixels.
     """
 
     id: str
@@ -42,11 +48,14 @@ class Instance:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class GroundTruth:
-    """All that is annotated in one image.
+    """All annotations of an image.
 
-    ``void``: pixels that count neither in clicks nor in IoU. ``boundaries``: one ``(H, W)`` bool map per annotator.
-    ``dropped``: how many annotations the reader left out, by named rule (``{"empty_mask": 2}``). ``empty``: those of
-    them whose mask holds no pixel; to the toolkits of COCO and LVIS they are objects that nobody finds.
+    Attributes:
+        instances: In the order of the annotation.
+        void: Pixels that count neither in clicks nor in IoU.
+        boundaries: ``(H, W)`` bool each, one map per annotator.
+        dropped: Number of annotations that the reader left out, by named rule (``{"empty_mask": 2}``).
+        empty: The dropped annotations whose mask has no pixel; COCO's and LVIS's toolkits count them as missed objects.
     """
 
     instances: tuple[Instance, ...]
@@ -58,10 +67,15 @@ class GroundTruth:
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """One image and its ground truth, each read on first use and then kept.
+    """An image and its ground truth, each read on first use and then kept.
 
-    ``read_image`` and ``read_truth`` raise :class:`sambench.errors.DataError` if a file is missing or unreadable.
-    ``size`` is ``(H, W)``.
+    Attributes:
+        id: Unique within the split.
+        size: ``(H, W)`` of the image.
+        read_image: Returns ``(H, W, 3)`` uint8 RGB; raises :class:`sambench.errors.DataError` if the file is missing or
+            unreadable.
+        read_truth: Returns the annotations; raises as ``read_image`` does.
+        attributes: Facts about the image by name.
     """
 
     id: str
@@ -81,8 +95,13 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class IndexEntry:
-    """One image of a split, known without decoding it. ``n_masks``: annotated masks that are not crowd, as the
-    annotation declares them (some may rasterise to nothing)."""
+    """An image of a split, known without decoding it.
+
+    Attributes:
+        id: Unique within the split.
+        n_masks: Number of annotated masks that are not crowds, as the annotation declares them (some may rasterise to
+            nothing).
+    """
 
     id: str
     n_masks: int
@@ -90,7 +109,13 @@ class IndexEntry:
 
 @dataclass(frozen=True)
 class Split:
-    """One split of a dataset. ``images`` and ``masks``: what a complete copy holds; None where unknown."""
+    """A split of a dataset.
+
+    Attributes:
+        images: Number of images in a complete copy; None if unknown.
+        masks: Number of masks in a complete copy; None if unknown.
+        note: Remark for the dataset's page.
+    """
 
     images: int | None = None
     masks: int | None = None
@@ -99,7 +124,14 @@ class Split:
 
 @dataclass(frozen=True)
 class PaperUse:
-    """What the Segment Anything paper evaluated (Table 7): ``name`` as printed there, sampled images and masks."""
+    """The part of a dataset that the Segment Anything paper evaluated (Table 7).
+
+    Attributes:
+        name: As printed there.
+        split: The split it was sampled from.
+        images: Number of sampled images.
+        masks: Number of sampled masks.
+    """
 
     name: str
     split: str
@@ -109,12 +141,15 @@ class PaperUse:
 
 @dataclass(frozen=True)
 class Archive:
-    """One file that is downloaded for a dataset.
+    """A file to download for a dataset.
 
-    ``file``: its name. ``holds``: what is in it. ``into``: the folder, relative to the dataset's own folder, in which
-    it is unpacked (an empty text: the folder itself). ``url``: a direct public address; empty where a login or a form
-    stands before it, or where none is known. ``sha256``: hex, empty where nobody has published one. ``splits``: the
-    splits that need it; empty: all.
+    Attributes:
+        file: Its name.
+        holds: Its content, in words.
+        into: Folder to unpack it in, relative to the dataset's own folder (empty: that folder itself).
+        url: Direct public address; empty where it needs a login or a form, or where none is known.
+        sha256: Hex; empty where nobody has published one.
+        splits: The splits that need it; empty: all.
     """
 
     file: str
@@ -127,12 +162,19 @@ class Archive:
 
 @dataclass(frozen=True)
 class Semantics:
-    """What counts as a mask of the dataset, beyond ``Card.kind``; each text is one plain sentence, empty: nothing.
+    """Rules for what counts as a mask of the dataset, beyond ``Card.kind``.
 
-    ``parts``: parts of objects are masks of their own. ``stuff``: amorphous regions (road, sky) are masks. ``void``:
-    which pixels count for nothing. ``crowd``: what is marked as a region of many objects. ``components``: how one
-    label becomes several masks, or why it does not. ``overlaps``: masks of an image may overlap, and are kept so.
-    ``frames``: which frames of a video are images of the index. ``dropped``: classes that are left out.
+    Each text is one plain sentence; an empty one means that there is no such rule.
+
+    Attributes:
+        parts: Parts of objects are separate masks.
+        stuff: Amorphous regions (road, sky) are masks.
+        void: Which pixels are ignored.
+        crowd: Which annotations are regions of many objects.
+        components: How one label becomes several masks, or why it does not.
+        overlaps: Masks of an image may overlap, and are kept so.
+        frames: Which frames of a video are images of the index.
+        dropped: Classes that are left out.
     """
 
     parts: bool = False
@@ -147,14 +189,31 @@ class Semantics:
 
 @dataclass(frozen=True)
 class Card:
-    """Who a dataset is. ``access``: how to get it, one step a line. ``layout``: the tree under the dataset's folder.
-    ``archives``: what is downloaded, and where it is unpacked. ``semantics``: what counts as a mask.
-    ``published_as``: by task, what ``reports/reference/`` calls the dataset, where that is not ``paper.name``.
-    ``folders``: names under the data root where the dataset is looked for (besides the root itself).
-    ``kind``: instance, panoptic or semantic. ``default_split`` may be overridden for a task in ``task_splits``.
-    ``group``: ``sam23`` (the paper's 23), ``reference``, ``ritm5`` (RITM's five), ``demo`` (made on first use),
-    ``generic`` (users' own data).
-    ``tasks``: the tasks that it is defined on. ``in_training_sets_of``: names models use in ``trained_on``.
+    """Metadata of a dataset.
+
+    Attributes:
+        name: Name on the command line.
+        title: Name in prose.
+        citation: The publication.
+        url: Home page.
+        licence: Terms of use.
+        access: How to get it, one step a line.
+        layout: The tree under the dataset's folder.
+        kind: ``instance``, ``panoptic`` or ``semantic``.
+        splits: Splits by name.
+        default_split: The split of a run that names none; ``task_splits`` overrides it.
+        group: ``sam23`` (the paper's 23), ``reference``, ``ritm5`` (RITM's five), ``demo`` (made on first use) or
+            ``generic`` (users' own data).
+        tasks: Names of the tasks that support it.
+        folders: Names of the folders under the data root to look in (besides the root itself).
+        paper: Its part in the Segment Anything paper; None if it has none.
+        task_splits: Default split by task.
+        classes: Class names in order of their numbers, for a dataset without :attr:`Dataset.categories`.
+        gotchas: Pitfalls, one each.
+        same_images_as: Names with which models list the same images in ``trained_on``.
+        archives: Files to download, and where to unpack them.
+        semantics: Rules for what counts as a mask.
+        published_as: By task, the dataset's name in ``reports/reference/`` where that is not ``paper.name``.
     """
 
     name: str
@@ -235,10 +294,10 @@ class Dataset(ABC):
         excluded = MappingProxyType({})
 
     def image_file(self, id: str) -> Path | None:
-        """Return the file of an image; None if the image is not there. Left alone if images are not single files."""
+        """Return the file of an image, None if it is missing. Do not override if images are not single files."""
         raise NotImplementedError
 
     @classmethod
     def has_image_files(cls) -> bool:
-        """Whether :meth:`image_file` answers."""
+        """Return whether :meth:`image_file` is implemented."""
         return cls.image_file is not Dataset.image_file

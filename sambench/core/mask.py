@@ -14,11 +14,16 @@ Image = NDArray[np.uint8]
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Mask:
-    """A binary mask of an image, stored as the window that tightly holds its foreground.
+    """A binary mask of an image, stored as the tight window around its foreground.
 
-    ``size``: ``(H, W)`` of the image. ``top``, ``left``: where the window lies (pixels). ``window``: ``(h, w)`` bool,
-    tight (every outermost row and column holds a foreground pixel), ``(0, 0)`` if the mask is empty. ``area``:
-    foreground pixels. Make one with :meth:`from_dense` or :meth:`from_window`, which trim.
+    :meth:`from_dense` and :meth:`from_window` make masks, and trim them.
+
+    Attributes:
+        size: ``(H, W)`` of the image.
+        top: First row of the window, in pixels.
+        left: First column of the window, in pixels.
+        window: ``(h, w)`` bool, tight (each outermost row and column has a foreground pixel); ``(0, 0)`` if empty.
+        area: Number of foreground pixels.
     """
 
     size: tuple[int, int]
@@ -29,12 +34,23 @@ class Mask:
 
     @classmethod
     def from_dense(cls, dense: NDArray[Any]) -> Mask:
-        """From ``(H, W)`` bool or integer, non-zero is foreground."""
+        """Make a mask from an array of the whole image.
+
+        Args:
+            dense: ``(H, W)`` bool or integer; non-zero is foreground.
+        """
         return cls.from_window((dense.shape[0], dense.shape[1]), 0, 0, dense)
 
     @classmethod
     def from_window(cls, size: tuple[int, int], top: int, left: int, window: NDArray[Any]) -> Mask:
-        """From the values of one window of the image, ``(h, w)``, all else background. Trims, copies."""
+        """Make a mask from a window of the image; all else is background. Trims and copies.
+
+        Args:
+            size: ``(H, W)`` of the image.
+            top: First row of the window, in pixels.
+            left: First column of the window, in pixels.
+            window: ``(h, w)`` bool or integer; non-zero is foreground.
+        """
         window = window if window.dtype == np.bool_ else window != 0
         rows = np.flatnonzero(window.any(axis=1))
         if rows.size == 0:
@@ -49,17 +65,21 @@ class Mask:
 
     @classmethod
     def empty(cls, size: tuple[int, int]) -> Mask:
-        """The mask of the given ``(H, W)`` without a foreground pixel."""
+        """Make the mask of an image of ``size`` ``(H, W)`` without a foreground pixel."""
         return cls(size, 0, 0, np.zeros((0, 0), np.bool_), 0)
 
     @property
     def box(self) -> tuple[int, int, int, int]:
-        """``(x0, y0, x1, y1)`` in pixels, right and bottom exclusive; ``(0, 0, 0, 0)`` if empty."""
+        """Bounding box xyxy in pixels, right and bottom exclusive; ``(0, 0, 0, 0)`` if empty."""
         h, w = self.window.shape
         return (self.left, self.top, self.left + w, self.top + h)
 
     def crop(self, top: int, left: int, bottom: int, right: int) -> NDArray[np.bool_]:
-        """Rows ``top:bottom`` and columns ``left:right``, which may reach over the image: ``(h, w)`` bool."""
+        """Cut out rows ``top:bottom`` and columns ``left:right`` (pixels), which may extend beyond the image.
+
+        Returns:
+            ``(bottom - top, right - left)`` bool, background outside of the image.
+        """
         out = np.zeros((bottom - top, right - left), np.bool_)
         x0, y0, x1, y1 = self.box
         ya, yb, xa, xb = max(top, y0), min(bottom, y1), max(left, x0), min(right, x1)
@@ -68,7 +88,7 @@ class Mask:
         return out
 
     def dense(self) -> NDArray[np.bool_]:
-        """The whole mask: ``(H, W)`` bool."""
+        """Return the whole mask, ``(H, W)`` bool."""
         return self.crop(0, 0, *self.size)
 
     def __contains__(self, xy: tuple[int, int]) -> bool:

@@ -1,4 +1,4 @@
-"""What a model is to the suite: prompts in, predictions out."""
+"""Models: prompts in, predictions out."""
 
 from __future__ import annotations
 
@@ -15,7 +15,13 @@ from sambench.core.mask import Image, Mask
 
 @dataclass(frozen=True, slots=True)
 class Click:
-    """A click on the pixel in column ``x``, row ``y`` of the original image."""
+    """A click on a pixel of the original image.
+
+    Attributes:
+        x: Column, from 0.
+        y: Row, from 0.
+        positive: On the object (True) or on the background.
+    """
 
     x: int
     y: int
@@ -24,13 +30,19 @@ class Click:
 
 @dataclass(frozen=True, eq=False)
 class Prompts:
-    """N prompts for one image; every part that is given has the same N.
+    """N prompts for one image; all parts that are present have the same N.
 
-    ``points``: ``(N, P, 2)`` float32 xy in pixels of the original image. ``labels``: ``(N, P)`` int64, 1 foreground,
-    0 background, -1 padding. ``boxes``: ``(N, 4)`` float32 xyxy. ``mask_logits``: ``(N, h, w)``, what
-    :meth:`Prediction.feedback` of the same view answered earlier. ``text``: N phrases, none empty; points that come
-    with them say which of several things is meant. A model with the capability ``text`` answers them as
-    :class:`TextPrediction` says.
+    A model with the capability ``text`` answers phrases as :class:`TextPrediction` says.
+
+    Attributes:
+        points: ``(N, P, 2)`` float32 xy in pixels of the original image.
+        labels: ``(N, P)`` int64: 1 foreground, 0 background, -1 padding; with ``points`` only.
+        boxes: ``(N, 4)`` float32 xyxy in pixels of the original image.
+        mask_logits: ``(N, h, w)``, as :meth:`Prediction.feedback` of the same view returned it earlier.
+        text: N phrases, none empty; points beside them say which of several objects is meant.
+
+    Raises:
+        ValueError: No part, parts of different lengths, or a wrong shape.
     """
 
     points: NDArray[np.float32] | None = None
@@ -70,39 +82,54 @@ class Prompts:
 class Prediction(Protocol):
     """M candidate masks for each of N prompts.
 
-    ``scores``: ``(N, M)`` float32, the model's own estimate (of the IoU, for SAM's family); higher is better.
+    Attributes:
+        scores: ``(N, M)`` float32, the model's own estimate (of the IoU, for SAM's family); higher is better.
     """
 
     @property
     def scores(self) -> NDArray[np.float32]: ...
 
     def masks(self, which: Sequence[tuple[int, int]]) -> list[Mask]:
-        """The binary masks of the (prompt, candidate) pairs, at the original image size, made in chunks."""
+        """Return binary masks of the original image's size, made in chunks.
+
+        Args:
+            which: ``(prompt, candidate)`` pairs, from 0.
+        """
 
     def feedback(self, chosen: Sequence[tuple[int, int]]) -> Any:
-        """Unthresholded low-resolution logits ``(len(chosen), h, w)`` of the pairs, for ``Prompts.mask_logits``.
-        None if the model takes no mask prompts."""
+        """Return the mask prompts for a next round, as ``Prompts.mask_logits`` takes them.
+
+        Args:
+            chosen: ``(prompt, candidate)`` pairs, from 0.
+
+        Returns:
+            Unthresholded low-resolution logits ``(len(chosen), h, w)``; None if the model takes no mask prompts.
+        """
 
 
 class TextPrediction(Prediction, Protocol):
-    """What a model with the capability ``text`` answers to N phrases, with ``multimask=True``; with ``multimask=False``
-    it is the same without all candidates but the first of each phrase (M is 1).
+    """The answer of a model with the capability ``text`` to N phrases, with ``multimask=True``.
 
-    ``scores``: ``(N, M)`` float32, M at least 1, finite, in descending order for each phrase. They rank the candidates;
-    what they are (a cosine similarity, a probability) is the model's to say. A phrase with fewer than M candidates has
-    empty masks after them, none of them an instance, whose score is 0 or that of the last candidate if that is lower.
+    With ``multimask=False`` it is the same, reduced to the first candidate of each phrase (M is 1).
 
-    Candidate 0 is the answer to a phrase that is taken to name one thing, also where the model holds that there is no
-    such thing. The instances are the answer to a phrase that names all things of a kind; their union is its region.
+    Candidate 0 answers a phrase that is taken to name one object, also where the model finds no such object. The
+    instances answer a phrase that names all objects of a kind; their union is its region.
 
-    ``instances``: ``(N, M)`` bool, the candidates that the model gives out as things that the phrase names. None of
-    them: the model holds that the image has no such thing, and rejects the phrase. ``presence``: ``(N,)`` float32,
-    finite: how sure the model is that there is such a thing, from phrase and image alone, whatever the points; higher
-    is surer, comparable between phrases and images. ``notes``: N texts for the records, empty where there is nothing to
-    say about how the phrase was read ("cut to 77 of 90 tokens").
+    With points, the candidates that contain the foreground points and none of the background points come first;
+    candidate 0 is an instance if there is a foreground point (and it is not empty), and no other candidate that
+    contains a background point is an instance.
 
-    With points, candidates that hold the foreground ones and none of the background ones come first; candidate 0 is an
-    instance if there is a foreground point (and it is not empty), and no other that holds a background point is one.
+    Attributes:
+        scores: ``(N, M)`` float32, M at least 1, finite, in descending order for each phrase. They rank the candidates;
+            their meaning (a cosine similarity, a probability) is up to the model. A phrase with fewer than M candidates
+            is padded with empty masks, none of them an instance, whose score is 0 or the last candidate's if that is
+            lower.
+        instances: ``(N, M)`` bool, the candidates that the model presents as objects that the phrase names. All False:
+            the model finds no such object in the image, and rejects the phrase.
+        presence: ``(N,)`` float32, finite: how sure the model is that there is such an object, from phrase and image
+            alone, whatever the points; higher is surer, comparable between phrases and images.
+        notes: N texts for the records on how the phrase was read ("cut to 77 of 90 tokens"); empty where there is
+            nothing to report.
     """
 
     @property
@@ -134,14 +161,18 @@ class View(ABC):
         """
 
     def edges(self) -> NDArray[np.float32]:
-        """Return the edge strength ``(H, W)`` in [0, 1], with the capability ``edges``."""
+        """Compute the edge strength, with the capability ``edges``.
+
+        Returns:
+            ``(H, W)`` float32 in [0, 1].
+        """
         raise NotImplementedError
 
     def crops(self, boxes: Sequence[tuple[int, int, int, int]]) -> Iterator[View] | None:
-        """Look closer: yield each part of the image as an image of its own, encoded when its turn comes.
+        """Yield each part of the image as a separate image, encoded when its turn comes.
 
         Args:
-            boxes: xyxy pixels, right and bottom exclusive.
+            boxes: xyxy in pixels, right and bottom exclusive.
 
         Returns:
             None if the model cannot.

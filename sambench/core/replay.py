@@ -1,4 +1,4 @@
-"""How the answers to single objects are made again: records say how good an answer was, not what it looked like."""
+"""Making the answers to single objects again: records hold the quality of an answer, not its mask."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ class Answer:
     """The answer to one object.
 
     Attributes:
+        instance: The object.
         clicks: In order; none where the prompt is a box.
         box: xyxy in pixels; None where the prompt is clicks.
         predicted: The mask after them.
@@ -35,7 +36,8 @@ class Recorded:
     Attributes:
         area: Of its mask, in pixels.
         size: ``(H, W)`` of the image.
-        ious, scores: After each click, one of each for a box; empty where the run recorded none.
+        ious: After each click, a single one for a box; empty where the run recorded none.
+        scores: The model's own, likewise.
         first_click: None where the prompt is a box.
     """
 
@@ -50,7 +52,7 @@ class Replay(ABC):
     """Prompts the objects of an image as a run did.
 
     Attributes:
-        prompt_rule: Says what is prompted: runs of equal rules prompted the same objects with the same first prompts.
+        prompt_rule: Runs of equal rules prompted the same objects with the same first prompts.
         ignores_void: Void pixels do not count in the IoU.
     """
 
@@ -72,9 +74,11 @@ class Replay(ABC):
         """Prompt again, at least for the wanted objects, in the groups in which the run prompted them.
 
         Args:
+            sample: The image and its annotations.
+            view: The model's view of the image.
             context: A :class:`sambench.core.task.Context`.
             wanted: Ids of objects.
-            clicks: The mask after this many; a box takes none.
+            clicks: Number of clicks after which masks are returned; a box takes none.
         """
 
     def stored(self, sample: Sample, instance: Instance, answer: Any) -> Mask:

@@ -1,4 +1,4 @@
-"""What a task is to the suite: it measures one sample, and sums up all records."""
+"""Tasks: measure single samples, and summarise the records of a run."""
 
 from __future__ import annotations
 
@@ -21,10 +21,15 @@ from sambench.errors import UsageError
 
 @dataclass(frozen=True)
 class Context:
-    """What a task may know besides sample and view: whose records these are, and what the model can do.
+    """Facts of a run that a task may use besides sample and view.
 
-    ``helpers``: threads that a task may spread its own work over, without any effect on the records. ``device`` and
-    ``threads``: what the model computes on and with, for a task that computes something with torch itself.
+    Attributes:
+        dataset: The dataset's name in records.
+        seed: Of all random draws.
+        capabilities: Of the model.
+        helpers: Number of threads that a task may spread its own work over, without any effect on the records.
+        device: Device that the model computes on, for a task that itself computes with torch.
+        threads: Number of threads that the model computes with, likewise.
     """
 
     dataset: str
@@ -37,9 +42,12 @@ class Context:
 
 @dataclass(frozen=True)
 class SampleResult:
-    """What a task makes of one sample: records by its schema, and the instances it left out, counted by rule.
+    """The result of a task on one sample.
 
-    ``files``: what is to lie in the run directory besides, by relative name (``edge_maps/2018.png``).
+    Attributes:
+        rows: Records by the task's schema.
+        excluded: Number of instances left out, by rule.
+        files: Content of further files for the run directory, by relative name (``edge_maps/2018.png``).
     """
 
     rows: Sequence[Mapping[str, Any]]
@@ -49,12 +57,14 @@ class SampleResult:
 
 @dataclass(frozen=True)
 class Predictions:
-    """What was predicted elsewhere, for :meth:`Task.score`.
+    """Stored predictions, for :meth:`Task.score`.
 
-    ``ids``: the images that are answered. ``digest``: sha256 (hex) of all of it. ``read``: the answer for an image, in
-    the form that the task's ``score`` takes, also for one that is not answered; raises
-    :class:`sambench.errors.DataError` if it is not usable. ``whole_images``: an answer is about an image as a whole, so
-    that nothing is scored unless there is one for each.
+    Attributes:
+        ids: The images that have an answer.
+        digest: sha256 (hex) of all predictions.
+        read: Returns the answer for an image id, in the form that the task's ``score`` takes, also for an image without
+            one; raises :class:`sambench.errors.DataError` if it is not usable.
+        whole_images: Each answer is about a whole image: nothing is scored unless every image has one.
     """
 
     ids: Sequence[str]
@@ -69,7 +79,15 @@ DeferredResult = Callable[[], SampleResult]
 
 @dataclass(frozen=True)
 class MetricValue:
-    """One number. ``value``: None if undefined. ``ci95``: ``(low, high)``. ``n``: how many values it is made of."""
+    """The value of a metric.
+
+    Attributes:
+        value: None if undefined.
+        n: Number of values that it is computed from.
+        ci95: 95 % interval ``(low, high)``.
+        ci95_bootstrap: The same, from the bootstrap over images.
+        unit: Of the value, such as ``fraction`` or ``clicks``.
+    """
 
     value: float | None
     n: int
@@ -80,11 +98,16 @@ class MetricValue:
 
 @dataclass(frozen=True)
 class TaskSummary:
-    """What a task makes of all records of a run. ``breakdowns``: name of the cut, value of the cut, metric name.
+    """The summary of all records of a run.
 
-    ``curves``: name of the curve, name of the axis, its values, as many for each axis; None where undefined.
-    ``warnings``: what a reader of the scores should know, one sentence each, without a full stop. ``headlines``:
-    metrics that get a table of their own, as the primary one does. ``lower_is_better``: metrics of which less is more.
+    Attributes:
+        metrics: By name.
+        breakdowns: By name of the cut, value of the cut, and metric name.
+        n_masks: Number of masks that were scored (annotators' maps, for edges).
+        curves: By name of the curve and name of the axis, values of one length for all axes; None where undefined.
+        warnings: Remarks for readers of the scores, one sentence each, without a full stop.
+        headlines: Metrics that get a separate table, as the primary one does.
+        lower_is_better: Metrics whose lower values are better.
     """
 
     metrics: Mapping[str, MetricValue]
@@ -111,13 +134,14 @@ class Artifacts:
 
 @dataclass(frozen=True, eq=False)
 class CasePicture:
-    """What one case looks like: masks with their prompts, or an edge map beside the annotators' boundaries.
+    """The content of a case's picture: masks with their prompts, or an edge map beside the annotators' boundaries.
 
     Attributes:
         about: For the caption, whole sentences.
-        truth, answer: Masks of the image's size.
+        truth: Ground truth, of the image's size.
+        answer: The model's mask, of the image's size.
         pointed: The answer to the same prompt with a point, and the point.
-        boundaries: One ``(H, W)`` bool map per annotator.
+        boundaries: ``(H, W)`` bool each, one map per annotator.
         strength: ``(H, W)`` uint8 edge strength.
         iou: Of the mask that is shown; None without one.
         prompts: For the gallery's index, plain JSON values.
@@ -135,11 +159,13 @@ class CasePicture:
 
 @dataclass(frozen=True, eq=False)
 class Cases:
-    """The single cases that a run's metrics are means of, so that two runs can be paired and cases be looked at.
+    """The single cases that a run's metrics average, for pairing two runs and for looking at cases.
 
-    ``images``: ``(n,)``, the image of each. ``names``: ``(n,)``, what in the image: the id of an instance, or an empty
-    text for the image as a whole; with the image unique. ``values``: by metric, ``(n,)`` float64, NaN where a case
-    takes no part in it.
+    Attributes:
+        images: ``(n,)``, the image of each case.
+        names: ``(n,)``, the id of an instance in the image, or an empty text for the whole image; unique together with
+            the image.
+        values: By metric, ``(n,)`` float64, NaN where the metric leaves a case out.
     """
 
     images: Sequence[str]
@@ -187,9 +213,9 @@ class Task(ABC):
 
     @property
     def inputs(self) -> Mapping[str, str]:
-        """For each option that names a file: name and digest of its content, for the run's specification.
+        """Name and digest of the content of each file that an option names, for the run's specification.
 
-        A copy at another path then is the same input, and another content is not.
+        A copy at another path is the same input; other content is another.
         """
         return {}
 

@@ -1,15 +1,15 @@
-"""Average precision and average recall as COCO's and LVIS's toolkits count them.
+"""Average precision and average recall as the toolkits of COCO and LVIS compute them.
 
-Sources: pycocotools' ``cocoeval.py`` and lvis' ``eval.py``. What is done for an image (:func:`match`) and what is done
-with the matches of all images (:func:`accumulate`, :func:`recall_of_each`) are functions of plain columns, so that
-records can lie between the two. :mod:`sambench.metrics.coco_reference` offers the same functions by the reference
-packages' own code.
+Sources: pycocotools' ``cocoeval.py`` and lvis' ``eval.py``. Matching one image (:func:`match`) and evaluating the
+matches of all images (:func:`accumulate`, :func:`recall_of_each`) are functions of plain columns, so that records can
+be stored between the two. :mod:`sambench.metrics.coco_reference` offers the same functions by the reference packages'
+own code.
 
-Rules: ``coco``: crowd regions are ignored, may be taken many times, and their IoU is the intersection over the
-detection's area. ``lvis``: no crowds; a detection that takes nothing is ignored where its category is not annotated
-exhaustively (``unexhaustive``); what has no area is left out. Which detections take part at all (LVIS drops those of a
-category that is neither positive nor negative for the image; COCO keeps so many of a category, LVIS so many of an
-image) is the caller's to cut before: :func:`top`, :func:`judged`.
+Rules: ``coco``: crowd regions are ignored, may be matched many times, and their IoU is the intersection over the
+detection's area. ``lvis``: no crowds; an unmatched detection is ignored where its category is not annotated
+exhaustively (``unexhaustive``); objects and detections without area are left out. The caller cuts the detections first
+(LVIS drops those of a category that is neither positive nor negative for the image; COCO limits their number by
+category, LVIS by image): :func:`top`, :func:`judged`.
 """
 
 from __future__ import annotations
@@ -51,9 +51,19 @@ _MOST = np.iinfo(np.int32).max
 
 
 def mask_ious(detections: RunLengths, truths: RunLengths, crowd: Flags | None = None) -> Floats:
-    """``(D, G)``: the IoU of each mask with each; of a crowd (``(G,)``) the intersection over the detection's area.
+    """Compute the IoU of each detection's mask with each truth's, equal to ``pycocotools.mask.iou`` to the bit.
 
-    Equal to ``pycocotools.mask.iou`` to the bit. Empty masks: 0. Raises ValueError if the image sizes differ."""
+    Args:
+        detections: D masks.
+        truths: G masks of the same image.
+        crowd: ``(G,)``; None: no crowds.
+
+    Returns:
+        ``(D, G)``; 0 for empty masks; for a crowd the intersection over the detection's area.
+
+    Raises:
+        ValueError: The image sizes differ.
+    """
     from sambench.metrics import coco_kernels as kernels
 
     if detections.size != truths.size:
@@ -65,7 +75,16 @@ def mask_ious(detections: RunLengths, truths: RunLengths, crowd: Flags | None = 
 
 
 def box_ious(detections: Floats, truths: Floats, crowd: Flags | None = None) -> Floats:
-    """``(D, G)``, as :func:`mask_ious`, of boxes ``(D, 4)`` and ``(G, 4)``: x, y, width, height in pixels (xywh)."""
+    """Compute the IoU of each detection's box with each truth's.
+
+    Args:
+        detections: ``(D, 4)`` xywh in pixels.
+        truths: ``(G, 4)`` xywh in pixels.
+        crowd: ``(G,)``; None: no crowds.
+
+    Returns:
+        ``(D, G)``, as :func:`mask_ious`.
+    """
     corner = np.maximum(detections[:, None, :2], truths[None, :, :2])
     other = np.minimum(detections[:, None, 2:] + detections[:, None, :2], truths[None, :, 2:] + truths[None, :, :2])
     common = np.maximum(other - corner, 0).prod(axis=2)
@@ -78,25 +97,43 @@ def box_ious(detections: Floats, truths: Floats, crowd: Flags | None = None) -> 
 
 
 def top(scores: Floats, limit: int) -> Integers:
-    """``(min(D, limit),)``: places of the best, best first; equal scores in the order given (LVIS's 300 of an
-    image)."""
+    """Select the best detections, as LVIS selects 300 of an image.
+
+    Args:
+        scores: ``(D,)``.
+        limit: Number of detections to select.
+
+    Returns:
+        ``(min(D, limit),)`` positions, best first; equal scores in the order given.
+    """
     return np.argsort(-scores, kind="stable")[:limit]
 
 
 def judged(categories: Integers, positive: Collection[int], negative: Collection[int]) -> Flags:
-    """``(D,)``: the detections that LVIS judges in an image: of categories known to be there or not to be there."""
+    """Select the detections of an image that LVIS evaluates: of categories known to be present or absent.
+
+    Args:
+        categories: ``(D,)``, of the detections.
+        positive: Categories in the image.
+        negative: Categories that are not in the image.
+
+    Returns:
+        ``(D,)`` bool.
+    """
     return np.isin(categories, [*positive, *negative])
 
 
 @dataclass(frozen=True, eq=False)
 class Matches:
-    """What the detections of one image took. Columns are in the order of the input (not by score).
+    """The matches of one image. Columns are in the order of the input (not by score).
 
-    ``rank``: ``(D,)`` int32, the place of a detection by score among those of its category in the image, from 0.
-    ``matched``, ``ignored``: ``(D, A)`` uint16; bit t of column a says that at ``IOU_THRESHOLDS[t]`` and in the a-th
-    area range the detection took a truth, or counts neither as right nor as wrong.
-    ``truth_ignored``: ``(G, A)`` bool: the truth is not to be found in that area range.
-    ``taken_by``: ``(G, A, T)`` int32, the rank of the detection that took the truth, -1 if none did.
+    Attributes:
+        rank: ``(D,)`` int32, the position of a detection by score among those of its category in the image, from 0.
+        matched: ``(D, A)`` uint16; bit t of column a is set if the detection matched a truth at ``IOU_THRESHOLDS[t]``
+            and in the a-th area range.
+        ignored: ``(D, A)`` uint16, likewise: the detection counts neither as right nor as wrong.
+        truth_ignored: ``(G, A)`` bool: the truth does not count in that area range.
+        taken_by: ``(G, A, T)`` int32, the rank of the detection that matched the truth, -1 if none did.
     """
 
     rank: NDArray[np.int32]
@@ -119,19 +156,25 @@ def match(
     unexhaustive: Flags | None = None,
     limit: int | None = None,
 ) -> Matches:
-    """Matches the detections of one image with its truths, for each area range of :data:`AREAS` and threshold of
-    :data:`IOU_THRESHOLDS`.
+    """Match the detections of an image to its truths, for each of :data:`AREAS` and :data:`IOU_THRESHOLDS`.
 
-    Detections in descending order of score (equal ones as given) each take, of the truths that are still free (a crowd
-    always is), the one of the highest IoU at or above the threshold (the last of equal ones), and an ignored one only
-    if there is no other. A truth is ignored if it is a crowd or its area lies outside of the range; a detection if it
-    took an ignored truth, or took none and its own area lies outside (or ``unexhaustive`` says so).
+    Detections, in descending order of score (equal scores as given), each match the free truth (a crowd is always free)
+    of the highest IoU at or above the threshold (of equal ones the last), and an ignored truth only if there is no
+    other. A truth is ignored if it is a crowd or its area is outside of the range; a detection if it matched an ignored
+    truth, or matched none and its own area is outside (or ``unexhaustive`` says so).
 
-    ``ious``: ``(D, G)``. ``scores``, ``areas``: ``(D,)``, no NaN; pixels of the mask, or of the box for AP of boxes.
-    ``truth_areas``, ``crowd``: ``(G,)``; the annotation's area field. ``categories``, ``truth_categories``: ``(D,)``
-    and ``(G,)``; None: one class for all. ``unexhaustive``: ``(D,)``, only with the rules ``lvis``. ``limit``: so many
-    detections of each category take part (COCO's maxDets); the others are left with ``rank`` >= limit, matched and
-    ignored nowhere.
+    Args:
+        ious: ``(D, G)``.
+        scores: ``(D,)``, no NaN.
+        areas: ``(D,)``, no NaN, in pixels: of the mask, or of the box for AP of boxes.
+        truth_areas: ``(G,)``, the annotation's area field.
+        crowd: ``(G,)``.
+        categories: ``(D,)``; None: one class for all.
+        truth_categories: ``(G,)``; None: one class for all.
+        rules: Of which toolkit.
+        unexhaustive: ``(D,)``, only with the rules ``lvis``.
+        limit: Maximum number of detections of each category (COCO's maxDets); the others get a ``rank`` >= limit, and
+            are matched and ignored nowhere.
     """
     from sambench.metrics import coco_kernels as kernels
 
@@ -185,11 +228,16 @@ def _outside(areas: Floats, bounds: Floats) -> Flags:
 
 @dataclass(frozen=True, eq=False)
 class Detected:
-    """Detections of all images: N of them in any order that keeps those of an image in the order in which they were
-    matched.
+    """The N detections of all images, in any order that keeps those of one image in the order of matching.
 
-    ``image``: ``(N,)``, the place of the image in the toolkit's order (see :func:`image_places`), which decides among
-    equal scores. ``category``, ``score``: ``(N,)``. ``rank``, ``matched``, ``ignored``: as in :class:`Matches`.
+    Attributes:
+        image: ``(N,)``, the position of the image in the toolkit's order (:func:`image_places`), which breaks ties of
+            scores.
+        category: ``(N,)``.
+        score: ``(N,)``.
+        rank: ``(N,)``, as in :class:`Matches`.
+        matched: ``(N, A)``, as in :class:`Matches`.
+        ignored: ``(N, A)``, as in :class:`Matches`.
     """
 
     image: Integers
@@ -202,7 +250,12 @@ class Detected:
 
 @dataclass(frozen=True, eq=False)
 class Annotated:
-    """Truths of all images. ``category``: ``(M,)``. ``ignored``: ``(M, A)`` bool, ``Matches.truth_ignored``."""
+    """The M truths of all images.
+
+    Attributes:
+        category: ``(M,)``.
+        ignored: ``(M, A)`` bool, :attr:`Matches.truth_ignored`.
+    """
 
     category: Integers
     ignored: Flags
@@ -210,8 +263,13 @@ class Annotated:
 
 @dataclass(frozen=True, eq=False)
 class Accumulated:
-    """``categories``: ``(K,)``. ``precision``: ``(T, R, K, A)``, ``recall``: ``(T, K, A)``, NaN where a category has
-    nothing to be found."""
+    """Precision and recall curves.
+
+    Attributes:
+        categories: ``(K,)``.
+        precision: ``(T, R, K, A)``, NaN where a category has no truth that counts.
+        recall: ``(T, K, A)``, likewise.
+    """
 
     categories: Integers
     precision: Floats
@@ -220,14 +278,22 @@ class Accumulated:
     def average_precision(
         self, area: str = "all", iou: float | None = None, categories: Collection[int] | None = None
     ) -> float | None:
-        """The mean over thresholds (or at the one given: 0.5, 0.75), recalls and categories (of those given, e.g.
-        LVIS's rare ones), leaving out categories without truth; None if nothing is left."""
+        """Average the precision over thresholds, recalls and categories, leaving out categories without truth.
+
+        Args:
+            area: A key of :data:`AREAS`.
+            iou: The one threshold to read (0.5, 0.75); None for the mean over all.
+            categories: Those to average (LVIS's rare ones); None for all.
+
+        Returns:
+            None if nothing is left to average.
+        """
         place = list(AREAS).index(area)
         at = slice(None) if iou is None else np.flatnonzero(np.isclose(IOU_THRESHOLDS, iou))
         return _mean(self.precision[at][:, :, self._places(categories), place])
 
     def average_recall(self, area: str = "all", categories: Collection[int] | None = None) -> float | None:
-        """The mean over thresholds and categories, as :meth:`average_precision`."""
+        """Average the recall over thresholds and categories; see :meth:`average_precision`."""
         return _mean(self.recall[:, self._places(categories), list(AREAS).index(area)])
 
     def _places(self, categories: Collection[int] | None) -> Flags:
@@ -244,10 +310,15 @@ def accumulate(
     limit: int | None = None,
     rules: Rules = "coco",
 ) -> Accumulated:
-    """Precision and recall of each category over all images; what is of other categories does not count.
+    """Compute precision and recall of each category over all images.
 
-    ``limit``: only detections of a rank below it count (COCO's 1, 10, 100); None: all that were matched. ``rules``: the
-    toolkits do not differ in this; the judge takes the one that is named."""
+    Args:
+        detected: Detections of all images.
+        annotated: Truths of all images.
+        categories: The categories that count.
+        limit: Only detections of a rank below it count (COCO's 1, 10, 100); None: all that were matched.
+        rules: Used only by the reference implementation: the toolkits do not differ here.
+    """
     from sambench.metrics import coco_kernels as kernels
 
     known = np.unique(np.asarray(categories, np.int64))
@@ -266,18 +337,31 @@ def accumulate(
 
 
 def recall_of_each(taken_by: NDArray[np.integer[Any]], limit: int) -> Floats:
-    """``(M,)``: at how many of the thresholds a detection of rank below ``limit`` took each truth, as a share.
+    """Compute the share of thresholds at which a detection of rank below ``limit`` matched each truth.
 
-    Their mean is AR@limit of these truths: the mean over thresholds of COCO's ``recall`` with ``useCats=0`` and
-    ``maxDets=limit``. ``taken_by``: ``(M, T)``, :attr:`Matches.taken_by` in one area range, of truths that are not
-    ignored there."""
+    The mean of the shares is AR@limit of these truths: the mean over thresholds of COCO's ``recall`` with ``useCats=0``
+    and ``maxDets=limit``.
+
+    Args:
+        taken_by: ``(M, T)``, :attr:`Matches.taken_by` in one area range, of truths that are not ignored there.
+        limit: Only detections of a rank below it count.
+
+    Returns:
+        ``(M,)`` fractions.
+    """
     shares: Floats = ((taken_by >= 0) & (taken_by < limit)).mean(axis=1)
     return shares
 
 
 def image_places(ids: Sequence[str]) -> Integers:
-    """``(n,)``: the place of each image in the order in which the toolkits go through them: by number if all ids are
-    whole numbers, else as text."""
+    """Return the position of each image in the toolkits' order.
+
+    Args:
+        ids: n ids, sorted by number if all are whole numbers, else as text.
+
+    Returns:
+        ``(n,)`` positions, from 0.
+    """
     numbers = all(id.isdecimal() for id in ids)
     order = sorted(range(len(ids)), key=lambda k: int(ids[k]) if numbers else ids[k])
     places = np.empty(len(ids), np.int64)

@@ -1,4 +1,4 @@
-"""How much the scores of the boundary benchmark would vary with other images: an image bootstrap of ODS, OIS and AP."""
+"""Sampling variation of the boundary benchmark's scores: an image bootstrap of ODS, OIS and AP."""
 
 from __future__ import annotations
 
@@ -23,11 +23,22 @@ def bootstrap_intervals(
     *,
     resamples: int = RESAMPLES,
 ) -> Mapping[str, tuple[float, float]]:
-    """``(low, high)`` of ``ods``, ``ois`` and ``ap``: the 2.5 and 97.5 % percentiles when N images are drawn with
-    replacement, as :func:`sambench.metrics.edges.aggregate` would score them; each image keeps its own best threshold.
+    """Compute the 95 % bootstrap intervals of ``ods``, ``ois`` and ``ap``.
 
-    ``sum_r`` ... ``cnt_p``: ``(N, T)``. Resample b takes ``rng.integers(0, N, N)``. Empty for fewer than two images.
-    Every sum is one of whole numbers, so the result does not depend on the machine's way of adding.
+    N images are drawn with replacement and scored as :func:`sambench.metrics.edges.aggregate` would score them; each
+    image keeps its own best threshold. Resample b takes ``rng.integers(0, N, N)``. All sums are of whole numbers, so
+    the result does not depend on the machine's order of addition.
+
+    Args:
+        sum_r: ``(N, T)`` pixels, as in :class:`sambench.metrics.edges.Counts`.
+        cnt_r: ``(N, T)``, likewise.
+        sum_p: ``(N, T)``, likewise.
+        cnt_p: ``(N, T)``, likewise.
+        rng: Source of the draws.
+        resamples: Number of resamples.
+
+    Returns:
+        ``(low, high)`` by name, the 2.5 and 97.5 % percentiles; empty for fewer than two images.
     """
     n, t = sum_r.shape
     if n < 2:

@@ -1,9 +1,9 @@
-"""The boundary benchmark of BSDS500: precision and recall of edge maps against several people's boundaries.
+"""The boundary benchmark of BSDS500: precision and recall of edge maps against the boundaries of several annotators.
 
-What the benchmark's MATLAB code does (``evaluation_bdry_image``, ``correspondPixels``, ``collect_eval_bdry``; protocol
+Follows the benchmark's MATLAB code (``evaluation_bdry_image``, ``correspondPixels``, ``collect_eval_bdry``; protocol
 §3.3), with a matching that is exact instead of random; ``docs/parity/bsds500.md`` compares the two on the official
-files. Per image and threshold, thinned predicted pixels and each person's boundary pixels are matched one to one, at
-the least cost; recall adds up over people, precision counts a predicted pixel once if it was matched to anybody.
+files. Per image and threshold, thinned predicted pixels and each annotator's boundary pixels are matched one to one, at
+the least cost; recall adds up over annotators, precision counts a predicted pixel once if it was matched to any.
 """
 
 from __future__ import annotations
@@ -34,56 +34,80 @@ R50_LEAST_RECALL = 1e-3
 
 @dataclass(frozen=True)
 class Counts:
-    """What one image contributes at each threshold; each ``(T,)``, all but the first int64 pixels."""
+    """The counts of one image at each threshold; each ``(T,)``, all but the first int64 pixels.
+
+    Attributes:
+        thresholds: Ascending, in (0, 1].
+        sum_r: Boundary pixels of all annotators; the same at every threshold.
+        cnt_r: Matched boundary pixels of all annotators.
+        sum_p: Predicted pixels, after thinning.
+        cnt_p: Predicted pixels that were matched to at least one annotator.
+    """
 
     thresholds: Floats
     sum_r: Integers
-    """Boundary pixels of all annotators; the same at every threshold."""
     cnt_r: Integers
-    """Those of them that were matched."""
     sum_p: Integers
-    """Predicted pixels, after thinning."""
     cnt_p: Integers
-    """Those of them that were matched to at least one annotator."""
 
 
 @dataclass(frozen=True)
 class EdgeScores:
     """Scores of N images, pooled as ``collect_eval_bdry`` pools them; fractions. None: undefined (no images).
 
-    Where nothing was predicted (or there is nothing to find), precision (recall) is 0, as it is there.
+    Where nothing was predicted (or there is no boundary), precision (recall) is 0, as it is in ``collect_eval_bdry``.
+
+    Attributes:
+        ods: F at the best threshold for all images, interpolated between neighbouring thresholds in 100 steps.
+        ods_threshold: That threshold.
+        ods_recall: Recall there.
+        ods_precision: Precision there.
+        ois: F of the counts at each image's own best threshold, pooled. Only the given thresholds are tried, so that on
+            curves with few of them it can be below ODS.
+        ois_recall: Recall of those counts.
+        ois_precision: Precision of those counts.
+        ap: Precision at recall 0, .01, ..., 1, 0 outside the curve: the sum of the 101 samples divided by 100.
+        r50: Recall at precision .5, or at the lowest precision if that is higher. None if no precision reaches .5.
+        recall: ``(T,)``, of the curve; NaN of no images.
+        precision: ``(T,)``, likewise.
+        f: ``(T,)``, likewise.
+        image_threshold: ``(N,)``, each image's best, interpolated like ODS (the rows of ``eval_bdry_img.txt``).
+        image_recall: ``(N,)``, at that threshold.
+        image_precision: ``(N,)``, at that threshold.
+        image_f: ``(N,)``, at that threshold.
     """
 
     ods: float | None
-    """F at the best threshold for all images, interpolated between neighbouring thresholds in 100 steps."""
     ods_threshold: float | None
     ods_recall: float | None
     ods_precision: float | None
     ois: float | None
-    """F of the counts at each image's own best threshold, pooled. Only given thresholds are tried, so that on curves
-    with few of them it can be below ODS."""
     ois_recall: float | None
     ois_precision: float | None
     ap: float | None
-    """Precision at recall 0, .01, ..., 1, 0 outside the curve: the sum of the 101 samples divided by 100."""
     r50: float | None
-    """Recall at precision .5, or at the lowest precision if that is higher. None if no precision reaches .5."""
     recall: Floats
-    """``(T,)``, as are the next two: the curve. NaN of no images."""
     precision: Floats
     f: Floats
     image_threshold: Floats
-    """``(N,)``, as are the next three: each image's best, interpolated like ODS (the rows of ``eval_bdry_img.txt``)."""
     image_recall: Floats
     image_precision: Floats
     image_f: Floats
 
 
 def thresholds(n: int = 99) -> Floats:
-    """``(n,)`` thresholds: ``linspace(1/(n+1), 1-1/(n+1), n)``, rounded as MATLAB's linspace rounds.
+    """Return the benchmark's thresholds: ``linspace(1/(n+1), 1-1/(n+1), n)``, rounded as MATLAB's linspace rounds.
 
-    Not ``k/(n+1)``: that is one last bit lower at 1/3 for n = 5, and lets in pixels of value 85/255. Raises
-    ValueError for n < 1.
+    Not ``k/(n+1)``: that is one last bit lower at 1/3 for n = 5, and lets in pixels of value 85/255.
+
+    Args:
+        n: Number of thresholds.
+
+    Returns:
+        ``(n,)``, ascending.
+
+    Raises:
+        ValueError: n < 1.
     """
     if n < 1:
         raise ValueError(f"at least one threshold is needed, got {n}")
@@ -101,15 +125,19 @@ def evaluate_image(
     thin: bool = True,
     tolerance: float = TOLERANCE,
 ) -> Counts:
-    """The counts of one edge map, binarised at ``>= levels``.
+    """Count the matched pixels of one edge map, binarised at ``>= levels``.
 
-    ``strength``: ``(H, W)`` uint8 (meaning value/255), uint16 (value/65535), or float in [0, 1]. ``boundaries``: one
-    ``(H, W)`` bool map an annotator, taken as they are. ``levels``: ``(T,)`` thresholds, ascending, in (0, 1].
-    ``thin``: thin the binarised maps first (not for binary maps that must stay as they are). ``tolerance``: the
-    greatest distance of a matched pair, as a share of the diagonal.
+    The counts at a level do not depend on which other levels are evaluated. Most of the time is spent without the GIL.
 
-    The result does not depend on which other levels are evaluated. Most of the time is spent without the GIL. Raises
-    ValueError for a wrong shape, dtype, range or order, NaN, and no boundaries.
+    Args:
+        strength: ``(H, W)`` uint8 (meaning value/255), uint16 (value/65535), or float in [0, 1].
+        boundaries: ``(H, W)`` bool each, one map per annotator, used as they are.
+        levels: ``(T,)`` thresholds, ascending, in (0, 1].
+        thin: Thin the binarised maps first (not for binary maps that must stay as they are).
+        tolerance: Greatest distance of a matched pair, as a fraction of the diagonal.
+
+    Raises:
+        ValueError: A wrong shape, dtype, range or order, NaN, or no boundaries.
     """
     levels = np.asarray(levels, np.float64)
     if levels.ndim != 1 or not levels.size or not (levels[0] > 0 and levels[-1] <= 1 and (np.diff(levels) > 0).all()):
@@ -127,19 +155,39 @@ def evaluate_image(
 
 
 def thin(binary: Booleans) -> Booleans:
-    """Lines one pixel wide: ``bwmorph(binary, 'thin', Inf)`` of MATLAB, ``thin`` of scikit-image. ``(H, W)`` bool."""
+    """Thin lines to one pixel: ``bwmorph(binary, 'thin', Inf)`` of MATLAB, ``thin`` of scikit-image.
+
+    Args:
+        binary: ``(H, W)`` bool.
+
+    Returns:
+        ``(H, W)`` bool.
+
+    Raises:
+        ValueError: A wrong shape or dtype.
+    """
     thinned = np.zeros(np.shape(binary), np.bool_)
     thinned.ravel()[_thinned(_binary(binary, thinned.shape), True)] = True
     return thinned
 
 
 def match(predicted: Booleans, truth: Booleans, tolerance: float = TOLERANCE) -> tuple[Integers, Integers]:
-    """Which pixel was matched to which: ``correspondPixels`` of the benchmark, without its randomness.
+    """Match the pixels of two maps one to one: ``correspondPixels`` of the benchmark, without its randomness.
 
-    ``predicted``, ``truth``: ``(H, W)`` bool. Pairs are at most ``tolerance`` times the diagonal apart and cost
-    ``rint(100 * distance)``; the matching has the least total cost, where a pair saves 10,000 times the greatest
-    distance. Returns two ``(H, W)`` int64 maps, of ``predicted`` and of ``truth``: the partner's place ``y * W + x`` in
-    the other map, -1 where there is none. Raises ValueError for a wrong shape, dtype or tolerance.
+    Pairs are at most ``tolerance`` times the diagonal apart and cost ``rint(100 * distance)``; the matching has the
+    least total cost, where a pair saves 10,000 times the greatest distance.
+
+    Args:
+        predicted: ``(H, W)`` bool.
+        truth: ``(H, W)`` bool.
+        tolerance: Greatest distance of a pair, as a fraction of the diagonal.
+
+    Returns:
+        Two ``(H, W)`` int64 maps, for ``predicted`` and for ``truth``: the partner's place ``y * W + x`` in the other
+            map, -1 without a partner.
+
+    Raises:
+        ValueError: A wrong shape, dtype or tolerance.
     """
     size = np.shape(predicted)
     pixels = _thinned(_binary(predicted, size), False)
@@ -160,10 +208,20 @@ def aggregate(
     sum_p: Integers,
     cnt_p: Integers,
 ) -> EdgeScores:
-    """The scores of N images from their :class:`Counts`: ``levels`` ``(T,)`` ascending, the others ``(N, T)``.
+    """Compute the scores of N images from their :class:`Counts`.
 
-    Source: ``collect_eval_bdry.m`` of the benchmark; R50: ``edgesEvalPlot.m`` of the Structured Edge toolbox. Where
-    two thresholds have the same recall (precision, for R50), the lower counts. Raises ValueError if the shapes differ.
+    Sources: ``collect_eval_bdry.m`` of the benchmark; for R50 ``edgesEvalPlot.m`` of the Structured Edge toolbox. Where
+    two thresholds have the same recall (precision, for R50), the lower one counts.
+
+    Args:
+        levels: ``(T,)`` thresholds, ascending.
+        sum_r: ``(N, T)``.
+        cnt_r: ``(N, T)``.
+        sum_p: ``(N, T)``.
+        cnt_p: ``(N, T)``.
+
+    Raises:
+        ValueError: The shapes differ.
     """
     levels = np.asarray(levels, np.float64)
     counts = [np.asarray(c, np.int64) for c in (sum_r, cnt_r, sum_p, cnt_p)]
@@ -294,13 +352,13 @@ def _match_stack(
 def recall_precision_f(
     sum_r: Integers, cnt_r: Integers, sum_p: Integers, cnt_p: Integers
 ) -> tuple[Floats, Floats, Floats]:
-    """Recall, precision and F of arrays of counts; 0 for 0/0."""
+    """Compute recall, precision and F from counts, arrays of one shape in pixels; 0 for 0/0."""
     recall, precision = cnt_r / np.maximum(sum_r, 1), cnt_p / np.maximum(sum_p, 1)
     return recall, precision, f_measure(recall, precision)
 
 
 def f_measure(recall: Floats, precision: Floats) -> Floats:
-    """Harmonic mean of recall and precision; 0 where both are."""
+    """Compute the harmonic mean of recall and precision, arrays of one shape; 0 where both are 0."""
     total = precision + recall
     f: Floats = 2 * precision * recall / (total + (total == 0))
     return f
@@ -320,7 +378,12 @@ def _best(levels: Floats, recall: Floats, precision: Floats) -> tuple[float, flo
 
 
 def average_precision(recall: Floats, precision: Floats) -> float:
-    """Of one curve, ``(T,)`` each: ``collect_eval_bdry.m``'s sum of 101 samples divided by 100."""
+    """Compute AP of one curve: the sum of 101 samples divided by 100, as ``collect_eval_bdry.m`` does.
+
+    Args:
+        recall: ``(T,)``.
+        precision: ``(T,)``.
+    """
     distinct, first = np.unique(recall, return_index=True)
     if distinct.size < 2:
         return 0.0

@@ -8,9 +8,18 @@ from sambench.core.mask import Mask
 
 
 def counts(a: Mask, b: Mask, void: Mask | None = None) -> tuple[int, int]:
-    """``(intersection, union)`` in pixels; pixels of ``void`` count in neither.
+    """Count the pixels of the intersection and the union of two masks.
 
-    Raises ValueError if the sizes differ.
+    Args:
+        a: A mask.
+        b: A mask of the same image.
+        void: Pixels that count in neither.
+
+    Returns:
+        ``(intersection, union)`` in pixels.
+
+    Raises:
+        ValueError: The sizes differ.
     """
     if a.size != b.size or (void is not None and void.size != a.size):
         raise ValueError(f"masks of different images: {a.size} and {b.size}")
@@ -36,7 +45,7 @@ def counts(a: Mask, b: Mask, void: Mask | None = None) -> tuple[int, int]:
 
 
 def area_outside(mask: Mask, void: Mask | None) -> int:
-    """Foreground pixels of ``mask`` that are not void."""
+    """Count the foreground pixels of ``mask`` that are not void."""
     if void is None:
         return mask.area
     x0, y0, x1, y1 = mask.box
@@ -44,6 +53,18 @@ def area_outside(mask: Mask, void: Mask | None) -> int:
 
 
 def iou(a: Mask, b: Mask, void: Mask | None = None) -> float:
-    """Intersection over union; 0.0 when both masks are empty (an empty answer is no answer, protocol §2.6)."""
+    """Compute the intersection over union of two masks.
+
+    Args:
+        a: A mask.
+        b: A mask of the same image.
+        void: Pixels that count in neither.
+
+    Returns:
+        A fraction; 0.0 when both masks are empty (an empty answer is not an answer, protocol §2.6).
+
+    Raises:
+        ValueError: The sizes differ.
+    """
     inter, union = counts(a, b, void)
     return inter / union if union else 0.0

@@ -1,6 +1,6 @@
-"""Two models on the same masks: the difference of their means, how sure it is, and who wins how often.
+"""Two models on the same masks: the difference of their means, its uncertainty, and the wins of each.
 
-The bootstrap draws whole images, both models' masks of an image together, so that what makes an image hard for both
+The bootstrap draws whole images, both models' masks of an image together, so that the difficulty of an image for both
 cancels out. The paper's own significance tests are paired too (§E, Table 8).
 """
 
@@ -17,9 +17,20 @@ from sambench.metrics.stats import RESAMPLES, Labels, Values, bootstrap_means, m
 
 @dataclass(frozen=True, eq=False)
 class Paired:
-    """``first``, ``second``: the two means; ``difference``: second minus first. ``ci95``: percentiles of the bootstrap;
-    None for fewer than two images. ``p``: two-sided, of no difference; None likewise. ``wins``, ``ties``, ``losses``:
-    masks on which the second is better, equal, worse. ``resampled``: the differences of the resamples, for macro means.
+    """The comparison of two models.
+
+    Attributes:
+        n: Number of masks.
+        images: Number of images.
+        first: Mean of the first model.
+        second: Mean of the second model.
+        difference: Second minus first.
+        ci95: Percentiles of the bootstrap of the difference; None for fewer than two images.
+        p: Two-sided p value of no difference; None for fewer than two images.
+        wins: Number of masks on which the second is better.
+        ties: Number of masks on which they are equal.
+        losses: Number of masks on which the second is worse.
+        resampled: ``(resamples,)``, the differences of the resamples, for macro means; None for fewer than two images.
     """
 
     n: int
@@ -38,11 +49,18 @@ class Paired:
 def compare(
     first: Values, second: Values, images: Labels, seed: int, *, tie: float = 0.0, resamples: int = RESAMPLES
 ) -> Paired:
-    """``first``, ``second``: ``(n,)``, the two models' values of the same masks in the same order. ``images``:
-    ``(n,)``, whose masks are drawn together. ``tie``: differences of at most so much count as equal. Larger values are
-    better.
+    """Compare two models on the same masks; larger values are better.
 
-    Raises ValueError on values that are not finite and on other lengths.
+    Args:
+        first: ``(n,)``, the first model's values.
+        second: ``(n,)``, the second model's, of the same masks in the same order.
+        images: ``(n,)``, the image of each mask; the masks of an image are drawn together.
+        seed: Of the bootstrap.
+        tie: Differences up to this count as equal.
+        resamples: Number of resamples.
+
+    Raises:
+        ValueError: Values that are not finite, or different lengths.
     """
     a, b = np.asarray(first, np.float64), np.asarray(second, np.float64)
     if a.shape != b.shape:
@@ -67,21 +85,26 @@ def compare(
 
 
 def interval(resampled: NDArray[np.float64]) -> tuple[float, float]:
-    """The 2.5 and 97.5 % percentiles, interpolated linearly."""
+    """Return the 2.5 and 97.5 % percentiles, interpolated linearly."""
     low, high = np.quantile(resampled, (0.025, 0.975))
     return (float(low), float(high))
 
 
 def p_value(resampled: NDArray[np.float64]) -> float:
-    """Two-sided: twice the share of resamples on the rarer side of no difference, those at it on both sides; never 0,
-    as so many resamples cannot show that (Davison and Hinkley 1997, (4.11))."""
+    """Compute the two-sided p value of no difference from a bootstrap's differences ``(resamples,)``.
+
+    It is twice the share of resamples on the rarer side of zero, zeros counted on both sides; never 0, which no finite
+    number of resamples can show (Davison and Hinkley 1997, (4.11)).
+    """
     below, above = int((resampled <= 0).sum()), int((resampled >= 0).sum())
     return min(1.0, 2 * (1 + min(below, above)) / (1 + resampled.size))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down correction for as many comparisons as there are p values, in the given order (Holm 1979): the
-    i-th smallest of m is multiplied by m - i + 1, and none is smaller than the one before it."""
+    """Correct p values for multiple comparisons by Holm's step-down method (Holm 1979), in the given order.
+
+    The i-th smallest of m is multiplied by m - i + 1, and none is smaller than the one before it.
+    """
     order = sorted(range(len(p_values)), key=lambda i: p_values[i])
     corrected, least = [0.0] * len(p_values), 0.0
     for rank, i in enumerate(order):

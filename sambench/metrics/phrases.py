@@ -1,4 +1,4 @@
-"""What referring segmentation reports of queries whose truth and answer are one region each: mIoU, cIoU, precision.
+"""Metrics of referring segmentation, for queries whose truth and answer are one region each: mIoU, cIoU, precision.
 
 Sources: the evaluation loop of LAVT (Yang et al., CVPR 2022), which later work copies: mIoU is the mean over queries;
 cIoU (there "overall IoU") divides the sum of all intersections by the sum of all unions, so that large regions weigh
@@ -24,9 +24,16 @@ Pixels = NDArray[np.int64]
 
 
 def region_metrics(intersections: Pixels, unions: Pixels, images: Sequence[str], seed: int) -> dict[str, MetricValue]:
-    """``miou``, ``ciou`` and ``p@0.5``, ``p@0.7``, ``p@0.9`` of n queries, with intervals clustered by image.
+    """Compute ``miou``, ``ciou`` and ``p@0.5``, ``p@0.7``, ``p@0.9``, with intervals clustered by image.
 
-    ``images``: ``(n,)``, the image of each. A query whose union is 0 has IoU 0. ``seed``: of the bootstrap.
+    Args:
+        intersections: ``(n,)`` pixels.
+        unions: ``(n,)`` pixels; a query whose union is 0 has IoU 0.
+        images: ``(n,)``, the image of each query.
+        seed: Of the bootstrap.
+
+    Returns:
+        Metrics by name, fractions.
     """
     ious = iou(intersections, unions)
     return {
@@ -39,7 +46,16 @@ def region_metrics(intersections: Pixels, unions: Pixels, images: Sequence[str],
 def region_metrics_by(
     groups: Sequence[str], intersections: Pixels, unions: Pixels
 ) -> dict[str, dict[str, MetricValue]]:
-    """:func:`region_metrics` by group, sorted; without the bootstrap, because classes can be more than a thousand."""
+    """Compute :func:`region_metrics` of each group, without the bootstrap: there can be more than a thousand classes.
+
+    Args:
+        groups: ``(n,)``, the group of each query.
+        intersections: ``(n,)`` pixels.
+        unions: ``(n,)`` pixels.
+
+    Returns:
+        Metrics by group (sorted) and name.
+    """
     ious = iou(intersections, unions)
     found: dict[str, dict[str, MetricValue]] = {
         name: {"miou": one} for name, one in metrics_by(ious, groups, None, 0).items()
@@ -55,7 +71,7 @@ def region_metrics_by(
 
 
 def iou(intersections: Pixels, unions: Pixels) -> NDArray[np.float64]:
-    """``(n,)``: intersection over union, 0 where the union is 0."""
+    """Compute the IoU of each query from its pixels: ``(n,)``, 0 where the union is 0."""
     ratios: NDArray[np.float64] = np.divide(
         intersections, unions, out=np.zeros(len(unions), np.float64), where=unions > 0
     )
@@ -63,14 +79,23 @@ def iou(intersections: Pixels, unions: Pixels) -> NDArray[np.float64]:
 
 
 def reached(ious: NDArray[np.float64], least: float) -> NDArray[np.float64]:
-    """``(n,)``: 1 where the IoU is at or above ``least``, else 0."""
+    """Return 1 where the IoU is at or above ``least``, else 0: ``(n,)``."""
     return (ious >= least).astype(np.float64)
 
 
 def cumulative_iou(intersections: Pixels, unions: Pixels, images: Sequence[str], seed: int) -> MetricValue:
-    """cIoU: the sum of intersections over the sum of unions; None of nothing. Its interval is the bootstrap that draws
-    whole images (2.5 and 97.5 % percentiles, as :func:`sambench.metrics.stats.metric_of`); a sum over sums
-    has no normal one."""
+    """Compute cIoU: the sum of intersections over the sum of unions.
+
+    Args:
+        intersections: ``(n,)`` pixels.
+        unions: ``(n,)`` pixels.
+        images: ``(n,)``, the image of each query.
+        seed: Of the bootstrap.
+
+    Returns:
+        The value, None without queries. Its only interval is the bootstrap over whole images (2.5 and 97.5 %
+            percentiles, as :func:`sambench.metrics.stats.metric_of`); a ratio of sums has no normal one.
+    """
     interval = _bootstrap(intersections, unions, images, seed)
     return MetricValue(_ratio(intersections, unions), len(intersections), ci95_bootstrap=interval)
 

@@ -20,9 +20,13 @@ from sambench.core.mask import Mask
 class RunLengths:
     """N masks of one image.
 
-    ``size``: ``(H, W)``. ``area``: ``(N,)`` int64, foreground pixels. ``box``: ``(N, 4)`` int64 xyxy, right and bottom
-    exclusive, zeros if empty. ``edges``, ``first``: the foreground runs of mask n begin and end (exclusive) at the
-    column-major pixels ``edges[first[n] : first[n + 1]]`` (int32), begin and end by turns.
+    Attributes:
+        size: ``(H, W)``.
+        area: ``(N,)`` int64, foreground pixels.
+        box: ``(N, 4)`` int64 xyxy in pixels, right and bottom exclusive, zeros if empty.
+        edges: int32 column-major pixels at which foreground runs begin and end (exclusive), alternately; those of mask
+            n are ``edges[first[n] : first[n + 1]]``.
+        first: ``(N + 1,)`` int64, positions in ``edges``.
     """
 
     size: tuple[int, int]
@@ -36,8 +40,11 @@ class RunLengths:
 
 
 class BadCodesError(ValueError):
-    """Some of the codes given are not masks of the image. ``places``: which. The message says what is wrong with the
-    first of them."""
+    """Some codes are not masks of the image; the message states the problem of the first.
+
+    Attributes:
+        places: Positions of the bad codes.
+    """
 
     def __init__(self, places: Sequence[int], problem: str) -> None:
         super().__init__(problem)
@@ -45,9 +52,15 @@ class BadCodesError(ValueError):
 
 
 def from_codes(codes: Sequence[Mapping[str, Any]], size: tuple[int, int]) -> RunLengths:
-    """From COCO's codes ``{"size": [H, W], "counts": str or bytes or run lengths}``.
+    """Decode COCO's codes ``{"size": [H, W], "counts": str or bytes or run lengths}``.
 
-    Raises BadCodesError: of another size than the image's, runs that do not add up to H·W, no such code at all."""
+    Args:
+        codes: N codes.
+        size: ``(H, W)`` of the image.
+
+    Raises:
+        BadCodesError: A code of another size than the image's, whose runs do not add up to H·W, or malformed.
+    """
     from sambench.metrics import coco_kernels as kernels
 
     texts = [_text(code, size) for code in codes]
@@ -61,7 +74,15 @@ def from_codes(codes: Sequence[Mapping[str, Any]], size: tuple[int, int]) -> Run
 
 
 def from_masks(given: Sequence[Mask], size: tuple[int, int]) -> RunLengths:
-    """From masks of the size given. Raises ValueError if one has another size."""
+    """Encode masks.
+
+    Args:
+        given: N masks.
+        size: ``(H, W)`` of the image.
+
+    Raises:
+        ValueError: A mask has another size.
+    """
     from sambench.metrics import coco_kernels as kernels
 
     parts = []

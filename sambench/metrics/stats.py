@@ -1,12 +1,12 @@
 """Means and their 95 % intervals: a normal one over masks, and an image-clustered bootstrap as the check.
 
-The paper prints mIoU and mean ratings with symmetric 95 % intervals without saying how they were made; the printed
-widths fit 1.96 * s / sqrt(n) over masks (Segment Anything Tables 2 and 6, protocol §9.3, OQ-12). Masks of one image
-are not independent, so that interval is too narrow where images differ; the bootstrap, which draws whole images, says
-by how much. Its 99 % sibling on paired differences (Table 8) is another thing.
+The paper prints mIoU and mean ratings with symmetric 95 % intervals without saying how they were computed; the printed
+widths fit 1.96 * s / sqrt(n) over masks (Segment Anything Tables 2 and 6, protocol §9.3, OQ-12). Masks of one image are
+not independent, so that interval is too narrow where images differ; the bootstrap, which draws whole images, shows by
+how much. Its 99 % sibling on paired differences (Table 8) is separate.
 
-Undefined is None, never NaN or -1. Every result depends only on which (value, cluster) pairs were given, not on
-their order, down to the last bit.
+Undefined is None, never NaN or -1. Every result depends only on the set of (value, cluster) pairs, not on their order,
+down to the last bit.
 """
 
 from __future__ import annotations
@@ -34,14 +34,32 @@ _DRAWS_AT_ONCE = 1 << 18
 
 
 def mean(values: Values) -> float | None:
-    """The arithmetic mean; None of nothing. Raises ValueError on values that are not finite."""
+    """Compute the arithmetic mean.
+
+    Args:
+        values: ``(n,)``.
+
+    Returns:
+        None without values.
+
+    Raises:
+        ValueError: Values that are not finite.
+    """
     return _mean(_checked(values))
 
 
 def normal_interval(values: Values) -> tuple[float, float] | None:
-    """``(low, high)``: mean ± 1.96 * s / sqrt(n), s the sample standard deviation (n - 1 in the denominator).
+    """Compute the normal 95 % interval: mean ± 1.96 * s / sqrt(n), s the sample standard deviation (n - 1).
 
-    None for fewer than two values. Not cut to [0, 1]: the paper prints it as ± too (protocol OQ-12).
+    Args:
+        values: ``(n,)``.
+
+    Returns:
+        ``(low, high)``, None for fewer than two values. Not cut to [0, 1]: the paper prints it as ± too (protocol
+            OQ-12).
+
+    Raises:
+        ValueError: Values that are not finite.
     """
     return _normal_interval(_checked(values))
 
@@ -49,24 +67,41 @@ def normal_interval(values: Values) -> tuple[float, float] | None:
 def bootstrap_means(
     values: Values, clusters: Labels, rng: np.random.Generator, *, resamples: int = RESAMPLES
 ) -> NDArray[np.float64] | None:
-    """``(resamples,)``: means over values when whole clusters (images) are drawn with replacement, as many as there
-    are (protocol OQ-12).
+    """Resample the mean over values, drawing whole clusters (images) with replacement, as many as there are.
 
     Resample b takes ``rng.integers(0, G, G)`` of the G clusters in sorted order; its mean is the sum of the drawn
-    clusters' values over the sum of their counts, so a large image weighs as much as its masks. None for fewer than
-    two clusters, which tell nothing about how images differ. Memory: a few MB and what is proportional to the input.
-    Raises ValueError on values that are not finite and on ``clusters`` of another length.
+    clusters' values over the sum of their counts, so a large image weighs as much as its masks (protocol OQ-12).
+    Memory: a few MB and an amount proportional to the input.
+
+    Args:
+        values: ``(n,)``.
+        clusters: ``(n,)``, the image of each value.
+        rng: Source of the draws.
+        resamples: Number of resamples.
+
+    Returns:
+        ``(resamples,)`` means; None for fewer than two clusters, which tell nothing about how images differ.
+
+    Raises:
+        ValueError: Values that are not finite, or ``clusters`` of another length.
     """
     array = _checked(values)
     return _bootstrap_means(array, _codes(clusters, array.size)[0], rng, resamples)
 
 
 def metric_of(values: Values, clusters: Labels | None, seed: int) -> MetricValue:
-    """Mean, count and both 95 % intervals of per-mask values (fractions); the bootstrap's are the 2.5 and 97.5 %
-    percentiles of :func:`bootstrap_means`, interpolated linearly.
+    """Compute mean, count and both 95 % intervals of per-mask values (fractions).
 
-    ``clusters``: the image of each value; None leaves the bootstrap out. ``seed``: of the bootstrap; the caller
-    derives it from what the run is, so that a summary made again is the same.
+    The bootstrap's interval is the 2.5 and 97.5 % percentiles of :func:`bootstrap_means`, interpolated linearly.
+
+    Args:
+        values: ``(n,)``.
+        clusters: ``(n,)``, the image of each value; None leaves the bootstrap out.
+        seed: Of the bootstrap; the caller derives it from the run's identity, so that recomputing a summary gives the
+            same.
+
+    Raises:
+        ValueError: Values that are not finite, or ``clusters`` of another length.
     """
     array = _checked(values)
     codes = None if clusters is None else _codes(clusters, array.size)[0]
@@ -74,9 +109,21 @@ def metric_of(values: Values, clusters: Labels | None, seed: int) -> MetricValue
 
 
 def metrics_by(values: Values, groups: Labels, clusters: Labels | None, seed: int) -> dict[Any, MetricValue]:
-    """:func:`metric_of` of the values of each group (class, size), by group in sorted order.
+    """Compute :func:`metric_of` of the values of each group (class, size).
 
-    Every group is drawn with the same seed, so that it does not matter which other groups there are.
+    Every group is drawn with the same seed, so that its result does not depend on the other groups.
+
+    Args:
+        values: ``(n,)``.
+        groups: ``(n,)``, the group of each value.
+        clusters: ``(n,)``, the image of each value; None leaves the bootstrap out.
+        seed: Of the bootstrap.
+
+    Returns:
+        Metrics by group, in sorted order.
+
+    Raises:
+        ValueError: Values that are not finite, or labels of another length.
     """
     array = _checked(values)
     group_codes, names = _codes(groups, array.size)

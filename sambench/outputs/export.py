@@ -42,8 +42,14 @@ _SPREAD = 32
 
 @dataclass(frozen=True)
 class Source:
-    """A run to be exported. ``clicks``: the mask after so many. The rest: as :func:`sambench.outputs.replay.open_run`
-    takes it; masks that the run does not hold are made again."""
+    """A run to export; masks that the run does not hold are made again.
+
+    Attributes:
+        run: Its summary.
+        clicks: Number of clicks after which masks are exported.
+        data_root: As :func:`sambench.outputs.replay.open_run` takes it.
+        models: As :func:`sambench.outputs.replay.open_run` takes them.
+    """
 
     run: RunSummary
     clicks: int = 1
@@ -68,7 +74,12 @@ class Source:
         return replay.open_run(self.run.path, data_root=self.data_root, models=self.models)
 
     def score(self, image: str, instance: str) -> dict[str, float]:
-        """The model's own score for the mask of an object, as an entry; empty if it gave none."""
+        """Return the model's own score for the mask of an object, as an entry; empty if it gave none.
+
+        Args:
+            image: Id of the image.
+            instance: Id of the object.
+        """
         record = self.replayed.recorded.get((image, instance))
         score = record.scores[min(self.clicks, len(record.scores)) - 1] if record and record.scores else None
         return {"score": score} if score is not None and math.isfinite(score) else {}
@@ -89,10 +100,24 @@ def export(
     models: Sequence[str] = (),
     plugin_folders: Sequence[Path] = (),
 ) -> list[Path]:
-    """Writes the run at ``path`` into the folder ``out``, as one of :data:`FORMATS`, and answers the files that matter.
+    """Export a run in the format of another tool.
 
-    Raises UsageError: not one run, or one whose masks cannot be had; DataError: an image that cannot be read; and
-    OutputError.
+    Args:
+        path: Run directory.
+        to: Key of :data:`FORMATS`.
+        out: Folder to write to.
+        clicks: Number of clicks after which masks are exported.
+        data_root: As :func:`sambench.outputs.replay.open_run` takes it.
+        models: As :func:`sambench.outputs.replay.open_run` takes them.
+        plugin_folders: As :func:`sambench.outputs.replay.open_run` takes them.
+
+    Returns:
+        The main files written.
+
+    Raises:
+        UsageError: Not exactly one run, no records, or masks that cannot be made again.
+        DataError: An image cannot be read.
+        OutputError: The files cannot be written.
     """
     registry.add_folders(plugin_folders)
     runs = load_summaries([path])
@@ -105,8 +130,10 @@ def export(
 
 
 def write_csv(source: Source, out: Path) -> list[Path]:
-    """``records.csv``: a column of numbers that come in short lists becomes several, ``iou_1`` and so on; what else is
-    nested is JSON in its cell. What is not defined is empty."""
+    """Write ``records.csv``, with an empty cell where a value is undefined.
+
+    A column of short lists of numbers becomes several columns, ``iou_1`` and so on; other nested values become JSON.
+    """
     columns: dict[str, list[Any]] = {}
     for name in source.records.column_names:
         column = source.records.column(name)
@@ -125,15 +152,20 @@ def write_csv(source: Source, out: Path) -> list[Path]:
 
 
 def write_coco(source: Source, out: Path) -> list[Path]:
-    """``results.json``: a list of COCO's results: what the task keeps, or the answers to single objects, each with its
-    ``annotation_id``, which ``sambench score`` reads."""
+    """Write ``results.json``, a list of COCO's results.
+
+    It holds the task's artifacts, or the answers to single objects, each with its ``annotation_id``, which ``sambench
+    score`` reads.
+    """
     entries = _replayed(source) if source.task.artifacts is None else _kept(source)
     return [_write_list(_folder(out) / "results.json", entries)]
 
 
 def write_hf(source: Source, out: Path) -> list[Path]:
-    """``data/records.parquet`` and ``README.md``. Maps become lists of ``key`` and ``value``: the library knows no
-    maps."""
+    """Write ``data/records.parquet`` and ``README.md``.
+
+    Maps become lists of ``key`` and ``value``: the ``datasets`` library has no maps.
+    """
     table = pa.table({name: _without_maps(source.records.column(name)) for name in source.records.column_names})
     file = _folder(out / "data") / "records.parquet"
     write_atomic(file, lambda opened: pq.write_table(table, opened, compression="zstd"))
@@ -141,7 +173,10 @@ def write_hf(source: Source, out: Path) -> list[Path]:
 
 
 def write_fiftyone(source: Source, out: Path) -> list[Path]:
-    """``data/*.png``, and in COCO's layout with the same ids ``labels.json`` (the truth) and ``predictions.json``."""
+    """Write ``data/*.png``, ``labels.json`` (the truth) and ``predictions.json``.
+
+    Both are in COCO's layout, with the same ids.
+    """
     folder = _folder(out / "data")
     images: list[dict[str, Any]] = []
     sides: dict[str, list[dict[str, Any]]] = {"labels.json": [], "predictions.json": []}

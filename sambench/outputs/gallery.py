@@ -1,10 +1,10 @@
-"""Pictures of single cases of a run, for its page in a report: the worst, the median, the best, and some at random.
+"""Pictures of single cases of a run, for its page in a report: the worst, the median, the best, and a random choice.
 
-Records say how good an answer was, not what it looked like; the mask of a case is made again by
-:mod:`sambench.outputs.replay`, or its task draws the case from what it keeps of the image. Each run gets a folder
+Records hold the quality of an answer, not its mask; :mod:`sambench.outputs.replay` makes the mask of a case again, or
+the task draws the case from its artifact of the image. Each run gets a folder
 ``OUT/gallery/TASK-DATASET-MODEL-DIGEST/`` (:func:`sambench.reporting.site.site_links.gallery_folder`) with a JPEG for
-each case and an ``index.json``, or an ``absent.txt`` that says why there is none; ``docs/galleries.md`` describes them.
-The same run gives the same bytes.
+each case and an ``index.json``, or an ``absent.txt`` with the reason why there is none; ``docs/galleries.md`` describes
+them. The same run gives the same bytes.
 """
 
 from __future__ import annotations
@@ -51,7 +51,12 @@ _Key = tuple[str, str, int]
 
 @dataclass(frozen=True)
 class Chosen:
-    """A case that is shown: which kind it stands for, and its row among the cases."""
+    """A case that is shown.
+
+    Attributes:
+        kind: One of :data:`KINDS`.
+        row: Position among the cases.
+    """
 
     kind: str
     row: int
@@ -59,7 +64,13 @@ class Chosen:
 
 @dataclass(frozen=True)
 class Absent:
-    """A run without a gallery, and why. ``expected``: nothing went wrong, its task just has no single cases."""
+    """A run without a gallery.
+
+    Attributes:
+        run: The run.
+        reason: One line.
+        expected: Not an error: the run's task has no single cases.
+    """
 
     run: RunSummary
     reason: str
@@ -89,11 +100,25 @@ def write_galleries(
     models: Sequence[str] = (),
     plugin_folders: Sequence[Path] = (),
 ) -> list[Absent]:
-    """Makes the galleries of the runs at and under ``paths`` under ``out``, with ``number`` cases of each kind.
+    """Write the galleries of runs.
 
-    Answers the runs that get none. What an earlier call left there for them is deleted: a report shows no pictures of
-    another time. ``data_root``, ``models``, ``plugin_folders``: as :func:`sambench.outputs.replay.open_run` takes
-    them. Raises UsageError if there is no run, and OutputError.
+    Galleries that an earlier call wrote for the same runs are deleted first, so that a report never shows outdated
+    pictures.
+
+    Args:
+        paths: Run directories, or folders that contain them.
+        out: Folder of the report.
+        number: Number of cases of each kind.
+        data_root: As :func:`sambench.outputs.replay.open_run` takes it.
+        models: As :func:`sambench.outputs.replay.open_run` takes them.
+        plugin_folders: As :func:`sambench.outputs.replay.open_run` takes them.
+
+    Returns:
+        The runs without a gallery.
+
+    Raises:
+        UsageError: There is no run.
+        OutputError: The files cannot be written.
     """
     absent = []
     registry.add_folders(plugin_folders)
@@ -116,11 +141,19 @@ def write_galleries(
 
 
 def choose(cases: Cases, metric: str, number: int, *, lower_is_better: bool) -> list[Chosen]:
-    """At most ``number`` cases of each kind: the worst and the best beginning with the extreme, the median ones from
-    worse to better.
+    """Choose the worst, median, best and random cases; cases without a value are left out.
 
     Ties are broken, and the random ones drawn, by a hash of image and name, so the order of the records does not
-    matter. Cases without a value are left out. Where there are few, one case is of several kinds.
+    matter. If there are few cases, one can be of several kinds.
+
+    Args:
+        cases: Of a run.
+        metric: Name of the metric to order by.
+        number: Maximum number of cases of each kind.
+        lower_is_better: Whether lower values of the metric are better.
+
+    Returns:
+        By kind; the worst and the best starting with the extreme, the median ones from worse to better.
     """
     goodness = -cases.values[metric] if lower_is_better else cases.values[metric]
     rows = np.flatnonzero(~np.isnan(goodness)).tolist()

@@ -1,10 +1,10 @@
-"""Makes the masks of a run again: records say how good an answer was, not what it looked like.
+"""Makes the masks of a run again: records hold the quality of an answer, not its mask.
 
 A run is opened from its directory alone. Dataset and model are loaded with the options, device and threads that the
-manifest names, an image is encoded in the slot of the batch that it had, and the task prompts its objects in the groups
-that they were in (:class:`sambench.core.replay.Replay`): on the same machine the masks are the ones that were scored,
-to the pixel. :attr:`Case.recorded_iou` lets a caller say where they are not. The masks of a run that scored stored
-predictions are read from those.
+manifest names, an image is encoded in its original slot of the batch, and the task prompts its objects in their
+original groups (:class:`sambench.core.replay.Replay`): on the same machine the masks equal the scored ones, to the
+pixel. :attr:`Case.recorded_iou` reveals masks that differ. The masks of a run that scored stored predictions are read
+from the predictions.
 
 ::
 
@@ -39,15 +39,16 @@ from sambench.runs.run import Run
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Case:
-    """One object of an image, its prompt, and the answer.
+    """An object of an image, its prompt, and the answer.
 
     Attributes:
-        clicks: In order; none where the prompt is a box, and in a run of stored predictions, whose prompts nobody
-            knows.
+        sample: The image and its annotations.
+        instance: The object.
+        clicks: In order; none where the prompt is a box, and in a run of stored predictions, whose prompts are unknown.
         box: xyxy in pixels; None where the prompt is clicks.
         predicted: The mask after them.
         iou: Its IoU with the mask of the instance.
-        recorded_iou: The IoU that the run recorded; None where the sample is not of the size that the run had.
+        recorded_iou: The IoU that the run recorded; None if the sample's size is not that of the run.
     """
 
     sample: Sample
@@ -73,35 +74,38 @@ class ReplayedRun:
 
     @property
     def context(self) -> Context:
-        """What the task knew besides sample and view."""
+        """Facts of the run that the task used besides sample and view."""
         return Context(self.spec.dataset, self.spec.seed)
 
     @cached_property
     def recorded(self) -> Mapping[tuple[str, str], Recorded]:
-        """By image and instance, the record of every case that has one."""
+        """The record of each case that has one, by image and instance."""
         return self.replay.recorded(self.run.records())
 
     def release(self) -> None:
-        """Free the model's memory; it is loaded again when it is needed."""
+        """Free the model's memory; the next use loads the model again."""
         if isinstance(self._source, _Model):
             self._source.release()
 
     def load(self, id: str) -> Sample:
-        """Return the sample of an id. Raises DataError if it cannot be read, or its image has another size."""
+        """Return the sample of an id.
+
+        Raises:
+            DataError: The sample cannot be read, or its image has another size than annotated.
+        """
         return load_sample(self.dataset, id)
 
     def cases(self, sample: Sample, instances: Collection[str] | None = None, *, clicks: int = 1) -> list[Case]:
         """Answer the objects of an image again, in the order of the annotation.
 
         Args:
-            sample: As :meth:`load` returns it, or made of that at another size, which is then prompted and answered at
-                that size.
+            sample: From :meth:`load`, or a copy at another size, which is prompted and answered at that size.
             instances: Ids; None for all.
-            clicks: The mask after this many; a box takes none.
+            clicks: Number of clicks after which masks are returned; a box takes none.
 
         Raises:
-            DataError: An id that the run does not prompt for; a first click that is not the recorded one (other
-                annotations than then).
+            DataError: An id that the run did not prompt for, or a first click that is not the recorded one (the
+                annotations have changed since).
         """
         prompted = {instance.id: instance for instance in self.replay.prompted(sample)}
         wanted = set(prompted) if instances is None else set(instances)
@@ -169,18 +173,18 @@ class _Model:
 def open_run(
     path: Path, *, data_root: Path | None = None, models: Sequence[str] = (), plugin_folders: Sequence[Path] = ()
 ) -> ReplayedRun:
-    """Open a run directory; neither model nor image is loaded before it is needed.
+    """Open a run directory; neither model nor image is loaded before its first use.
 
     Args:
         path: The run directory.
-        data_root: Where the dataset is now; None if it is where it was.
-        models: As ``--model`` names them, for a run whose manifest does not say where its model is (weights that were
-            moved, ``file.py:Class``); the one with the run's name and digest is taken.
+        data_root: The data root to find the dataset in; None if it has not moved.
+        models: As ``--model`` names them, for a run whose manifest does not locate its model (moved weights,
+            ``file.py:Class``); the one with the run's name and digest is taken.
         plugin_folders: As ``--plugins`` of the run.
 
     Raises:
-        UsageError: Not a run directory; a task whose answers are not one mask for each annotated object; another
-            version of the task; dataset or weights that are not there any more.
+        UsageError: Not a run directory, a task whose answers are not one mask for each annotated object, another
+            version of the task, or a missing dataset or weights file.
     """
     registry.add_folders(plugin_folders)
     run = Run(path)
@@ -198,7 +202,11 @@ def open_run(
 
 
 def load_sample(dataset: Dataset, id: str) -> Sample:
-    """Return a sample whose image was read. Raises DataError if its size is not the annotated one."""
+    """Return a sample with its image read.
+
+    Raises:
+        DataError: It cannot be read, or its size is not the annotated one.
+    """
     sample = dataset.load(id)
     if sample.image.shape[:2] != sample.size:
         h, w = sample.image.shape[:2]
@@ -209,15 +217,16 @@ def load_sample(dataset: Dataset, id: str) -> Sample:
 def artifacts(
     run: Run, ids: Iterable[str], *, data_root: Path | None = None, models: Sequence[str] = ()
 ) -> Iterator[tuple[str, bytes]]:
-    """Yield the id and the artifact of each image, whether the run was told to keep it or not.
+    """Yield the id and the artifact of each image, also where the run did not keep it.
 
     Args:
+        run: The run.
         ids: Images that the run scored, in the order of its index.
-        data_root, models: As :func:`open_run` takes them.
+        data_root: As :func:`open_run` takes it.
+        models: As :func:`open_run` takes them.
 
     Raises:
-        UsageError: A task that keeps nothing; data, weights or stored predictions that are not there any more, or are
-            others.
+        UsageError: A task without artifacts, or data, weights or stored predictions that are missing or have changed.
         DataError: An image that cannot be measured again.
     """
     wanted, folder = list(ids), run.path / "files"
@@ -267,7 +276,14 @@ def _only(files: Mapping[str, bytes]) -> bytes:
 
 
 def job_of(run: Run, root: Path, model: zoo.LocatedModel, changes: Mapping[str, Any] | None = None) -> Job:
-    """Return the job that makes the records of a run again. ``changes``: of the task's options."""
+    """Return the job that makes the records of a run again.
+
+    Args:
+        run: The run.
+        root: The dataset's folder.
+        model: The run's model.
+        changes: Task options that replace those of the run.
+    """
     spec = run.spec
     return Job(
         tasks=(TaskJob(spec.task, {**spec.task_options, **(changes or {})}),),
@@ -287,7 +303,11 @@ def job_of(run: Run, root: Path, model: zoo.LocatedModel, changes: Mapping[str, 
 
 
 def predictions_of(run: Run, task: Task) -> Predictions | None:
-    """Return the predictions that the run scored; None if a model made its masks."""
+    """Return the predictions that the run scored; None if a model made its masks.
+
+    Raises:
+        UsageError: The predictions have changed since.
+    """
     path = Path(run.session["weights"] or "/")
     if run.spec.model in zoo.ZOO or not run.session["weights"]:
         return None
@@ -301,7 +321,15 @@ def predictions_of(run: Run, task: Task) -> Predictions | None:
 
 
 def model_of(run: Run, given: Sequence[str]) -> zoo.LocatedModel:
-    """Return the run's model, told by name and digest. Raises UsageError if it is not there."""
+    """Return the run's model, identified by name and digest.
+
+    Args:
+        run: The run.
+        given: References as ``--model`` takes them, tried first.
+
+    Raises:
+        UsageError: The model is missing or has another digest.
+    """
     path, spec, session = run.path, run.spec, run.session
     refused = []
     for reference in given:

@@ -1,7 +1,7 @@
-"""Simulated interaction: the instances of an image are clicked one click at a time, each round one call of the model.
+"""Simulated interaction: the instances of an image get one click at a time, and each round is one call of the model.
 
 The loop is that of Segment Anything's evaluation (§D.1; protocol §2.5) and, where clicking stops at an IoU, that of
-RITM's (``isegm/inference/evaluation.py``). Which clicks are made, :mod:`sambench.clicks` says.
+RITM's (``isegm/inference/evaluation.py``). :mod:`sambench.clicks` places the clicks.
 """
 
 from __future__ import annotations
@@ -53,10 +53,14 @@ IDENTITY = (
 
 @dataclass(frozen=True)
 class Policy:
-    """The options of the loop. ``clicks``: the largest number of clicks. ``first_click``: the centre, or uniform over
-    the mask (OQ-11). ``feed_mask``: a model that takes the previous answer gets it from the second click on;
-    ``later_multimask``: three candidates are read there instead of one (OQ-3). ``enough``: the IoU at which an
-    instance gets no more clicks.
+    """The options of the loop.
+
+    Attributes:
+        clicks: Maximum number of clicks.
+        first_click: The centre, or uniform over the mask (OQ-11).
+        feed_mask: From the second click on, a model that takes mask prompts gets its previous answer.
+        later_multimask: From the second click on, three candidates are read instead of one (OQ-3).
+        enough: The IoU at which an instance gets no more clicks.
     """
 
     clicks: int
@@ -68,11 +72,19 @@ class Policy:
 
 @dataclass
 class Clicked:
-    """One instance on its way through the clicks.
+    """The state of one instance in the loop.
 
-    ``ious``, ``scores``: after each round, carried forward where no click was made. ``candidate_ious``,
-    ``candidate_scores``: of the first click's candidates, of which ``chosen`` was taken. ``time_ms``: its even share
-    of what its group took.
+    Attributes:
+        instance: The object.
+        target: Its mask.
+        clicks: In order.
+        predicted: The latest mask.
+        ious: After each round, carried forward where no click was made.
+        scores: The model's own, likewise.
+        chosen: Position of the chosen candidate among those of the first click.
+        candidate_ious: Of the first click's candidates.
+        candidate_scores: Of the first click's candidates.
+        time_ms: Its even share of its group's time, in milliseconds.
     """
 
     instance: Instance
@@ -87,7 +99,14 @@ class Clicked:
     time_ms: float = 0.0
 
     def answered(self, candidates: Sequence[Mask], scores: NDArray[np.float32], best: int, void: Mask | None) -> None:
-        """Stores the first answer: ``scores`` are ``(M,)``, candidate ``best`` is taken."""
+        """Store the first answer.
+
+        Args:
+            candidates: M masks.
+            scores: ``(M,)``.
+            best: Position of the candidate to choose.
+            void: Pixels that count in no IoU.
+        """
         self.chosen, self.predicted = best, candidates[best]
         self.candidate_ious = [metric.iou(mask, self.target, void) for mask in candidates]
         self.candidate_scores = [float(s) for s in scores]
@@ -95,7 +114,7 @@ class Clicked:
         self.scores.append(self.candidate_scores[best])
 
     def identity(self, sample: Sample, context: Context) -> dict[str, Any]:
-        """The columns of :data:`IDENTITY`."""
+        """Return the columns of :data:`IDENTITY`."""
         instance = self.instance
         return {
             "dataset": context.dataset,
@@ -112,7 +131,15 @@ class Clicked:
 
 
 def countable(sample: Sample, min_area: int) -> tuple[list[Instance], dict[str, int]]:
-    """The instances to prompt for, and how many are left out, by rule (§2.3, OQ-2). ``min_area``: pixels."""
+    """Select the instances to prompt for (§2.3, OQ-2).
+
+    Args:
+        sample: An image and its annotations.
+        min_area: Smallest mask area, in pixels.
+
+    Returns:
+        The instances, and the number of instances left out by rule.
+    """
     kept: list[Instance] = []
     excluded = dict(sample.truth.dropped)
     void = sample.truth.void
@@ -134,7 +161,7 @@ def countable(sample: Sample, min_area: int) -> tuple[list[Instance], dict[str, 
 
 
 def size_bins(areas: NDArray[np.int64]) -> list[str]:
-    """``small``, ``medium`` or ``large`` for each mask area in pixels."""
+    """Return ``small``, ``medium`` or ``large`` for each mask area ``(n,)`` in pixels."""
     bins: list[str] = np.where(areas < SMALL, "small", np.where(areas > LARGE, "large", "medium")).tolist()
     return bins
 
@@ -142,7 +169,16 @@ def size_bins(areas: NDArray[np.int64]) -> list[str]:
 def click_through(
     instances: Sequence[Instance], sample: Sample, view: View, context: Context, policy: Policy, group: int = GROUP
 ) -> Iterator[Clicked]:
-    """Clicks all instances, ``group`` of them together, and yields each with its share of the time set."""
+    """Click instances, ``group`` of them together, and yield each with ``time_ms`` set.
+
+    Args:
+        instances: Of the sample, in order.
+        sample: The image and its annotations.
+        view: The model's view of the image.
+        context: Facts of the run.
+        policy: Options of the loop.
+        group: Number of instances that are clicked together.
+    """
     # The distance transforms of a round are many, independent, and let go of the interpreter's lock.
     with ThreadPoolExecutor(context.helpers) as pool:
         for start in range(0, len(instances), group):
@@ -206,7 +242,7 @@ def _click(state: Clicked, sample: Sample, context: Context, policy: Policy) -> 
 
 
 def first_click(instance: Instance, sample: Sample, context: Context, rule: FirstClick) -> Click | None:
-    """Return the first click on an object, None if all its pixels are void."""
+    """Return the first click on an object by a rule, None if all its pixels are void."""
     if rule == "random":
         key = (context.dataset, sample.id, instance.id)
         return random_first_click(instance.mask, context.seed, key, sample.truth.void)
@@ -218,8 +254,8 @@ class ClickReplay(Replay):
 
     Args:
         policy: Of the run; its number of clicks does not matter.
-        min_area: Pixels, as in :func:`countable`.
-        group: Objects that the run clicked at once.
+        min_area: Smallest mask area in pixels, as in :func:`countable`.
+        group: Number of objects that the run clicked together.
     """
 
     ignores_void = True

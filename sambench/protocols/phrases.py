@@ -1,7 +1,7 @@
 """Text queries about an image: phrases with their truth (protocol §6.3 leaves them to this suite).
 
 A query is the name of a class in the image, an expression that refers to one object, or the name of a class that is
-absent. Its truth is a region, or an empty one.
+absent. Its truth is a region, or empty.
 """
 
 from __future__ import annotations
@@ -24,7 +24,13 @@ Kind = Literal["class", "expression", "absent"]
 
 @dataclass(frozen=True)
 class KnownClass:
-    """A class that a dataset knows, by its phrase. ``numbers``: of the categories of that phrase."""
+    """A class of a dataset, identified by its phrase.
+
+    Attributes:
+        phrase: Unique in the dataset.
+        name: Of the first category with the phrase.
+        numbers: Of all categories with the phrase.
+    """
 
     phrase: str
     name: str
@@ -33,7 +39,12 @@ class KnownClass:
 
 @dataclass(frozen=True)
 class Annotated:
-    """The annotations of a class in an image, crowds included. ``exhaustive``: all its objects are annotated."""
+    """The annotations of a class in an image.
+
+    Attributes:
+        instances: Its objects, crowds included.
+        exhaustive: All objects of the class are annotated.
+    """
 
     instances: tuple[Instance, ...]
     exhaustive: bool = True
@@ -41,8 +52,17 @@ class Annotated:
 
 @dataclass(frozen=True)
 class Query:
-    """A phrase about an image. ``id``: unique in the image. ``instances``: what the phrase names; ``truth``: their
-    union; ``void``: ignored pixels. ``annotated``: for a class, in the first query of its phrase.
+    """A phrase about an image.
+
+    Attributes:
+        id: Unique in the image.
+        kind: Of the phrase.
+        phrase: Text for the model.
+        class_name: Of its objects.
+        instances: The objects that the phrase names.
+        truth: Their union.
+        void: Ignored pixels.
+        annotated: For a class, in the first query of its phrase.
     """
 
     id: str
@@ -56,28 +76,38 @@ class Query:
 
     @property
     def names_one(self) -> bool:
-        """The phrase names one object."""
+        """Whether the phrase names exactly one object."""
         return len(self.instances) == 1
 
 
 @dataclass(frozen=True)
 class PhraseProtocol:
-    """How queries are made. ``phrases``: of class names, of expressions, or ``auto``: of expressions where an image has
-    them. ``template``: the words around the name of a class. ``truth``: of a class, the union of its objects or each
-    of them."""
+    """The rules that make queries.
+
+    Attributes:
+        phrases: Class names, expressions, or ``auto``: expressions where an image has them, else class names.
+        template: Words around the name of a class, with ``{}`` in its place.
+        truth: Of a class: the union of its objects (``semantic``), or each of them (``instance``).
+    """
 
     phrases: Literal["auto", "class", "expression"] = "auto"
     template: str = "{}"
     truth: Literal["semantic", "instance"] = "semantic"
 
     def phrase(self, name: str | None) -> str:
-        """The phrase of a class; empty if it has no name. Underscores are spaces; of several names between commas
-        (ADE20K's synonyms) the first is taken."""
+        """Return the phrase of a class name; empty without a name.
+
+        Underscores become spaces; of several names between commas (ADE20K's synonyms) the first is taken.
+        """
         plain = spaced((name or "").partition(",")[0].replace("_", " "))
         return self.template.replace("{}", plain) if plain else ""
 
     def queries(self, sample: Sample) -> tuple[list[Query], Counter[str]]:
-        """The queries of an image whose truth is not empty, and how many objects (or texts) are left out, by rule."""
+        """Make the queries of an image whose truth is not empty.
+
+        Returns:
+            The queries, and the number of objects (or texts) left out by rule.
+        """
         referred = self.phrases == "expression" or (
             self.phrases == "auto" and any(EXPRESSIONS in instance.attributes for instance in sample.truth.instances)
         )
@@ -140,7 +170,7 @@ class PhraseProtocol:
                 yield Query(instance.id, "class", phrase, name, (instance,), instance.mask, sample.truth.void, first)
 
     def known(self, dataset: Dataset) -> list[KnownClass]:
-        """The classes of a dataset that have a phrase: its categories, else those of its card."""
+        """Return the classes of a dataset that have a phrase: of its categories, else of its card."""
         named = dataset.categories or dict(enumerate(dataset.card.classes))
         by_phrase: dict[str, KnownClass] = {}
         for number, name in named.items():
@@ -150,8 +180,10 @@ class PhraseProtocol:
         return list(by_phrase.values())
 
     def absent(self, sample: Sample, known: Sequence[KnownClass]) -> list[KnownClass]:
-        """The classes that are not in an image according to its annotations (LVIS: the ones that were looked for and
-        not found)."""
+        """Return the known classes that are absent from an image according to its annotations.
+
+        For LVIS these are the classes that annotators searched for and did not find.
+        """
         annotated = {self.phrase(instance.class_name) for instance in (*sample.truth.instances, *sample.truth.empty)}
         looked_for = sample.attributes.get("neg_category_ids")
         return [
@@ -163,9 +195,18 @@ class PhraseProtocol:
 
 
 def negatives(sample: Sample, absent: Sequence[KnownClass], n: int, seed: int, dataset: str) -> list[Query]:
-    """Queries for n of the classes that are absent from an image, or for all if there are fewer: the smallest sha256 of
-    seed, dataset, image and phrase, so that every model and machine gets the same queries, and a larger n adds to
-    them."""
+    """Make queries for classes that are absent from an image.
+
+    The classes of the smallest sha256 of seed, dataset, image and phrase are chosen, so that every model and machine
+    gets the same queries, and a larger n adds to them.
+
+    Args:
+        sample: The image.
+        absent: The classes to choose from.
+        n: Number of queries; all classes if there are fewer.
+        seed: Of the choice.
+        dataset: Name of the dataset.
+    """
 
     def draw(known_class: KnownClass) -> bytes:
         text = "\0".join([str(seed), dataset, sample.id, known_class.phrase])
@@ -188,7 +229,12 @@ def negatives(sample: Sample, absent: Sequence[KnownClass], n: int, seed: int, d
 
 
 def union(parts: Sequence[Mask], size: tuple[int, int]) -> Mask:
-    """The pixels of an image of ``size`` ``(H, W)`` that are in at least one mask."""
+    """Return the pixels that are in at least one mask.
+
+    Args:
+        parts: Masks of one image.
+        size: ``(H, W)`` of the image.
+    """
     visible = [part for part in parts if part.area]
     if len(visible) < 2:
         return visible[0] if visible else Mask.empty(size)

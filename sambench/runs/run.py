@@ -1,4 +1,4 @@
-"""A run on disk, read: the only door to ``manifest.json``, ``index.json``, ``summary.json`` and ``records/``.
+"""A run on disk, read-only: all access to ``manifest.json``, ``index.json``, ``summary.json`` and ``records/``.
 
 ::
 
@@ -45,7 +45,11 @@ class Run:
 
     @cached_property
     def manifest(self) -> Mapping[str, Any]:
-        """Content of ``manifest.json``. Raises UsageError if it is not a manifest."""
+        """Content of ``manifest.json``.
+
+        Raises:
+            UsageError: It is not a manifest.
+        """
         manifest = read_manifest(self.path)
         try:
             RunSpec(**manifest["spec"])
@@ -57,7 +61,7 @@ class Run:
 
     @cached_property
     def spec(self) -> RunSpec:
-        """What was asked for."""
+        """The run's specification: task, dataset, model and options."""
         return RunSpec(**self.manifest["spec"])
 
     @property
@@ -74,17 +78,29 @@ class Run:
 
     @cached_property
     def summary(self) -> RunSummary:
-        """Raises UsageError if the run has none."""
+        """Content of ``summary.json``, validated.
+
+        Raises:
+            UsageError: The run has none.
+        """
         return read_summary(self.path / "summary.json")
 
     @property
     def summary_content(self) -> dict[str, Any]:
-        """``summary.json`` as it is. Raises RunError."""
+        """Content of ``summary.json`` as plain JSON.
+
+        Raises:
+            RunError: The file cannot be read.
+        """
         content: dict[str, Any] = read_json(self.path / "summary.json")
         return content
 
     def records(self) -> pa.Table:
-        """Return all rows, in the order of the index. Raises RunError."""
+        """Return all rows, in the order of the index.
+
+        Raises:
+            RunError: The records cannot be read.
+        """
         return read_records(self.path, self.index)
 
     def failures(self) -> list[Failure]:
@@ -92,7 +108,10 @@ class Run:
         return failures(self.path)
 
     def task(self, **changes: Any) -> Task:
-        """Return the run's task, with its options but for ``changes``.
+        """Return the run's task.
+
+        Args:
+            **changes: Options that replace those of the run.
 
         Raises:
             UsageError: The run was made by another version of the task.
@@ -121,5 +140,9 @@ class Run:
         return plugin(root, spec.split, built), root
 
     def cases(self) -> Cases | None:
-        """Return the run's single cases, None if its metrics are not means over cases. Raises RunError."""
+        """Return the run's single cases, None if its metrics are not means over cases.
+
+        Raises:
+            RunError: The records cannot be read.
+        """
         return self.task().cases(self.records())
