@@ -5,6 +5,7 @@ CI); here it is shown to bite, and the rule for plugin files, which lie outside 
 from __future__ import annotations
 
 import ast
+import dataclasses
 import re
 import shutil
 import subprocess
@@ -14,6 +15,8 @@ from pathlib import Path
 
 import pytest
 from helpers.paths import ROOT
+
+from sambench.plugins import registry
 
 PLUGINS = sorted([*(ROOT / "tasks").glob("*.py"), *(ROOT / "datasets").glob("*.py")])
 PLUGIN_NAMES = {path.stem for path in PLUGINS}
@@ -191,3 +194,50 @@ def test_a_contract_breaks_when_an_import_points_up(package: Path, module: str, 
     done = lint_imports(package)
     assert done.returncode == 1
     assert "BROKEN" in done.stdout
+
+
+# --- the size of rooms, and the doors between them -------------------------------------------------------------------
+
+
+def test_no_package_grows_into_a_heap() -> None:
+    assert len(list((ROOT / "sambench").glob("*.py"))) <= 12
+    for folder, most in (("cli", 250), ("engine", 450), ("runs", 450), ("planning", 450)):
+        lines = {path.name: len(path.read_text().splitlines()) for path in (ROOT / "sambench" / folder).glob("*.py")}
+        assert {name: count for name, count in lines.items() if count > most} == {}, folder
+
+
+def joined_paths(source: str) -> set[str]:
+    """The texts that a source joins to paths: ``folder / "manifest.json"``."""
+    nodes = (
+        node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div)
+    )
+    return {
+        node.right.value for node in nodes if isinstance(node.right, ast.Constant) and isinstance(node.right.value, str)
+    }
+
+
+@pytest.mark.parametrize(
+    "path",
+    sorted(
+        path for path in (ROOT / "sambench").rglob("*.py") if path.relative_to(ROOT / "sambench").parts[0] != "runs"
+    ),
+    ids=lambda path: str(path.relative_to(ROOT / "sambench")),
+)
+def test_only_runs_opens_the_files_of_a_run(path: Path) -> None:
+    assert joined_paths(path.read_text()) & {"manifest.json", "records"} == set()
+
+
+def test_the_search_for_joined_paths_finds_them() -> None:
+    assert joined_paths('read(run.path / "manifest.json")') == {"manifest.json"}
+
+
+def test_outputs_and_study_know_no_option_of_a_task() -> None:
+    """A user's task with an option of such a name would be taken for another one."""
+    tasks = [registry.load("tasks", name) for name in registry.names("tasks")]
+    options = {field.name for task in tasks for field in dataclasses.fields(task.Options) if "_" in field.name}
+    assert "save_masks" in options
+    for folder in ("outputs", "study"):
+        for path in (ROOT / "sambench" / folder).glob("*.py"):
+            nodes = ast.walk(ast.parse(path.read_text()))
+            texts = {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+            assert texts & options == set(), path.name
