@@ -11,6 +11,7 @@ from typing import ClassVar
 from sambench.errors import DataError, UsageError
 from sambench.readers.files import candidates, files_by_stem, list_folder
 from sambench.readers.images import SUFFIXES, image_size, read_image
+from sambench.readers.listing import MinArea
 from sambench.readers.mask_png import read_binary_masks
 from sambench.types import Archive, Card, IndexEntry, PaperUse, Sample, Semantics, Split
 
@@ -63,9 +64,7 @@ class BBBC038:
 
     @dataclass(frozen=True)
     class Options:
-        """``min_area``: nuclei of fewer pixels are left out and counted."""
-
-        min_area: int = 1
+        min_area: MinArea = 1
 
     def __init__(self, root: Path, split: str, options: Options) -> None:
         self.root, self.options = root, options
