@@ -22,7 +22,7 @@ from sambench.readers.ade_annotation import (
 from sambench.readers.files import first_place
 from sambench.readers.images import image_size, read_image
 from sambench.readers.label_files import count_in_files
-from sambench.readers.listing import ListedDataset, Listing, MissingImages, count_masks, list_images
+from sambench.readers.listing import ListedDataset, Listing, MinArea, MissingImages, count_masks, list_images
 from sambench.readers.mask_png import read_mask
 from sambench.readers.trees import files_below
 from sambench.types import Archive, Card, GroundTruth, Instance, PaperUse, Sample, Semantics, Split
@@ -73,15 +73,14 @@ class Ade20k(ListedDataset):
 
     @dataclass(frozen=True)
     class Options:
-        """``level``: ``all``, whole ``objects`` or ``parts``. ``source``: ``instances`` reads each object's own PNG,
-        ``seg`` the colours of _seg and _parts files, ``auto`` the first where an image has it. ``amodal``: occluded
-        pixels belong to a mask (``instances`` only). ``min_area``: masks of fewer pixels are left out and counted.
-        ``missing_images``: ``error`` or ``exclude``."""
-
         level: Literal["all", "objects", "parts"] = "all"
+        """`objects`: whole objects alone."""
         source: Literal["auto", "instances", "seg"] = "auto"
+        """`instances`: each object's own PNG; `seg`: the colours of _seg and _parts files; `auto`: the first where an
+        image has it."""
         amodal: bool = False
-        min_area: int = 1
+        """Occluded pixels belong to a mask (`instances` only)."""
+        min_area: MinArea = 1
         missing_images: MissingImages = "error"
 
     def __init__(self, root: Path, split: str, options: Options) -> None:

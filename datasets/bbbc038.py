@@ -13,6 +13,7 @@ from typing_extensions import override
 from sambench.errors import DataError, UsageError
 from sambench.readers.files import files_by_stem, first_place, list_folder
 from sambench.readers.images import SUFFIXES, image_size, read_image
+from sambench.readers.listing import MinArea
 from sambench.readers.mask_png import read_binary_masks
 from sambench.types import Archive, Card, Dataset, IndexEntry, PaperUse, Sample, Semantics, Split
 
@@ -64,9 +65,7 @@ class BBBC038(Dataset):
 
     @dataclass(frozen=True)
     class Options:
-        """``min_area``: nuclei of fewer pixels are left out and counted."""
-
-        min_area: int = 1
+        min_area: MinArea = 1
 
     def __init__(self, root: Path, split: str, options: Options) -> None:
         self.root, self.options = root, options

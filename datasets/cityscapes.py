@@ -16,7 +16,7 @@ from sambench.readers.images import image_size, read_image, read_labels
 from sambench.readers.label_files import list_label_files
 from sambench.readers.label_maps import masks_by_value, values_of
 from sambench.readers.layers import union
-from sambench.readers.listing import ListedDataset, Listing, MissingImages
+from sambench.readers.listing import ListedDataset, Listing, MinArea, MissingImages
 from sambench.types import Archive, Card, GroundTruth, Instance, PaperUse, Sample, Semantics, Split
 
 CARD = Card(
@@ -77,13 +77,12 @@ class Cityscapes(ListedDataset):
 
     @dataclass(frozen=True)
     class Options:
-        """``masks``: ``paper`` takes every value of instanceIds; ``panoptic`` the evaluated classes by the official
-        rules; ``things`` the values from 1000. ``unlabeled``: value 0 is a mask too (``paper`` only). ``min_area``:
-        masks of fewer pixels are left out and counted. ``missing_images``: ``error`` or ``exclude``."""
-
         masks: Literal["paper", "panoptic", "things"] = "paper"
+        """`paper`: every value of instanceIds; `panoptic`: the evaluated classes by the official rules; `things`: the
+        values from 1000."""
         unlabeled: bool = False
-        min_area: int = 1
+        """Value 0 is a mask too (`paper` only)."""
+        min_area: MinArea = 1
         missing_images: MissingImages = "error"
 
     def __init__(self, root: Path, split: str, options: Options) -> None:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from sambench.errors import UsageError
 from sambench.readers.coco_json import CocoDataset, CocoReader
+from sambench.readers.listing import MissingImages
 from sambench.types import Card, Split
 
 CARD = Card(
@@ -35,12 +36,11 @@ class CocoJson(CocoDataset):
 
     @dataclass(frozen=True)
     class Options:
-        """``annotations``, ``images``: paths, absolute or from the current folder; ``images`` may be empty.
-        ``missing_images``: ``error`` stops with their number; ``exclude`` leaves them out and counts them."""
-
         annotations: str = ""
+        """Path of the annotations, absolute or from the current folder."""
         images: str = ""
-        missing_images: str = "error"
+        """Folder of the images, likewise; may be empty."""
+        missing_images: MissingImages = "error"
 
     def __init__(self, root: Path, split: str, options: Options) -> None:
         folder = Path(options.images)

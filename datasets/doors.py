@@ -62,10 +62,8 @@ class Doors(ListedDataset):
 
     @dataclass(frozen=True)
     class Options:
-        """``threshold``: values of the mask file from this on are the boulder. ``missing_images``: ``error`` or
-        ``exclude``."""
-
         threshold: int = 255
+        """Values of the mask file from this on are the boulder."""
         missing_images: MissingImages = "error"
 
     def __init__(self, root: Path, split: str, options: Options) -> None:

@@ -15,7 +15,7 @@ from sambench.readers.files import first_place
 from sambench.readers.images import image_size, read_image
 from sambench.readers.label_files import list_label_files
 from sambench.readers.label_maps import voc_colours
-from sambench.readers.listing import ListedDataset, Listing, MissingImages
+from sambench.readers.listing import ListedDataset, Listing, MinArea, MissingImages
 from sambench.readers.mask_png import read_class_map
 from sambench.readers.name_lists import read_names
 from sambench.readers.trees import files_below
@@ -90,13 +90,11 @@ class Dram(ListedDataset):
 
     @dataclass(frozen=True)
     class Options:
-        """``void``: pixels of value 255 and of foreign classes count in neither clicks nor IoU. ``components``: each
-        8-connected part of a class is a mask. ``min_area``: masks of fewer pixels are left out and counted.
-        ``missing_images``: ``error`` or ``exclude``."""
-
         void: bool = False
+        """Pixels of value 255 and of foreign classes count in neither clicks nor IoU."""
         components: bool = False
-        min_area: int = 1
+        """Each 8-connected part of a class is a mask."""
+        min_area: MinArea = 1
         missing_images: MissingImages = "error"
 
     def __init__(self, root: Path, split: str, options: Options) -> None:

@@ -16,7 +16,7 @@ from sambench.errors import DataError, UsageError
 from sambench.readers.files import files_by_stem
 from sambench.readers.images import image_size, read_image
 from sambench.readers.label_files import list_label_files
-from sambench.readers.listing import ListedDataset, Listing, MissingImages
+from sambench.readers.listing import ListedDataset, Listing, MinArea, MissingImages
 from sambench.readers.mask_png import read_class_map
 from sambench.readers.pairs import locate_pairs
 from sambench.types import Archive, Card, GroundTruth, PaperUse, Sample, Semantics, Split
@@ -79,15 +79,15 @@ class EgoHos(ListedDataset):
 
     @dataclass(frozen=True)
     class Options:
-        """``frames``: ``paper`` takes frames whose name holds one of the words ``include`` and none of ``exclude``,
-        letter case set aside; ``all`` takes all. ``components``: each 8-connected part of a value is a mask.
-        ``min_area``: masks of fewer pixels are left out and counted. ``missing_images``: ``error`` or ``exclude``."""
-
         frames: Literal["paper", "all"] = "paper"
+        """`paper`: frames whose name holds one of the words `include` and none of `exclude`, letter case set aside."""
         include: tuple[str, ...] = ("ego4d", "thu")
+        """Words, of which a frame's name holds one."""
         exclude: tuple[str, ...] = ("epic",)
+        """Words, of which a frame's name holds none."""
         components: bool = False
-        min_area: int = 1
+        """Each 8-connected part of a value is a mask."""
+        min_area: MinArea = 1
         missing_images: MissingImages = "error"
 
     def __init__(self, root: Path, split: str, options: Options) -> None:

@@ -80,13 +80,11 @@ class Gtea(ListedDataset):
 
     @dataclass(frozen=True)
     class Options:
-        """``source``: ``xml`` reads the outlines; ``png`` takes each value of the mask files for a mask, unless there
-        are more than four, then their 8-connected components; ``components`` always these; ``auto`` is ``xml`` if that
-        folder is there, else ``png``. ``min_area``: in mask files, fewer pixels are noise and counted.
-        ``missing_images``: ``error`` or ``exclude``."""
-
         source: Literal["auto", "xml", "png", "components"] = "auto"
+        """`xml`: the outlines; `png`: each value of the mask files is a mask, or, of more than four values, each of
+        their 8-connected components; `components`: always these; `auto`: `xml` if that folder is there, else `png`."""
         min_area: int = 100
+        """In mask files, fewer pixels are noise and counted."""
         missing_images: MissingImages = "error"
 
     def __init__(self, root: Path, split: str, options: Options) -> None:

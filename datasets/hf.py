@@ -44,9 +44,8 @@ class HuggingFace(Dataset):
 
     @dataclass(frozen=True)
     class Options:
-        """``source``: a folder, a file or an id of the hub, then ``?`` and ``key=value`` with ``&`` between."""
-
         source: str = ""
+        """Folder, file or hub id, then `?` and `key=value` with `&` between."""
 
     def __init__(self, root: Path, split: str, options: Options) -> None:
         self._reader = hub.HubReader(hub.parse(options.source))

@@ -18,7 +18,7 @@ from sambench.readers.hdf5 import array_shape, read_array
 from sambench.readers.images import image_size, read_image
 from sambench.readers.label_files import count_in_files
 from sambench.readers.label_maps import commonest, masks_by_value
-from sambench.readers.listing import ListedDataset, Listing, MissingImages, list_images
+from sambench.readers.listing import ListedDataset, Listing, MinArea, MissingImages, list_images
 from sambench.readers.tone_mapping import tone_mapped
 from sambench.types import Archive, Card, GroundTruth, Image, Instance, PaperUse, Sample, Semantics, Split
 
@@ -100,13 +100,11 @@ class Hypersim(ListedDataset):
 
     @dataclass(frozen=True)
     class Options:
-        """``image``: ``preview`` reads the tone-mapped JPEG; ``hdr`` tone-maps the colour in HDF5 by the authors'
-        rule. ``structure``: walls, floors and ceilings are masks. ``min_area``: masks of fewer pixels are left out and
-        counted. ``missing_images``: ``error`` or ``exclude``."""
-
         image: Literal["preview", "hdr"] = "preview"
+        """`preview`: the tone-mapped JPEG; `hdr`: the colour in HDF5, tone-mapped by the authors' rule."""
         structure: bool = True
-        min_area: int = 1
+        """Walls, floors and ceilings are masks."""
+        min_area: MinArea = 1
         missing_images: MissingImages = "error"
 
     def __init__(self, root: Path, split: str, options: Options) -> None:

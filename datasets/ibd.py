@@ -63,14 +63,12 @@ class Ibd(ListedDataset):
 
     @dataclass(frozen=True)
     class Options:
-        """``form``: ``auto``, or what the annotations are: ``coco``, ``labelme``, ``via``, ``labels``. ``cut``:
-        smaller roofs are taken out of the larger ones below them. ``split_binary``: of label maps with one value only,
-        each connected component is a roof. ``missing_images``: ``error`` stops with their number; ``exclude`` leaves
-        them out and counts them."""
-
         form: Form = "auto"
+        """Form of the annotations."""
         cut: bool = False
+        """Take smaller roofs out of the larger ones below them."""
         split_binary: bool = False
+        """Of label maps with one value only, each connected component is a roof."""
         missing_images: MissingImages = "error"
 
     def __init__(self, root: Path, split: str, options: Options) -> None:

@@ -73,10 +73,8 @@ class IShape(ListedDataset):
 
     @dataclass(frozen=True)
     class Options:
-        """``subsets``: which of the six are read. ``missing_images``: ``error`` stops with their number; ``exclude``
-        leaves them out and counts them."""
-
         subsets: tuple[str, ...] = SUBSETS
+        """Which of the six to read."""
         missing_images: MissingImages = "error"
 
     def __init__(self, root: Path, split: str, options: Options) -> None:

@@ -76,10 +76,8 @@ class Lvis(CocoDataset):
 
     @dataclass(frozen=True)
     class Options(ListingOptions):
-        """``annotations``: a file, absolute or in one of the usual folders, to read in place of the split's own.
-        ``missing_images``: ``error`` stops with their number; ``exclude`` leaves them out and counts them."""
-
         annotations: str = ""
+        """File, absolute or in one of the usual folders, to read in place of the split's own."""
 
     def __init__(self, root: Path, split: str, options: Options) -> None:
         file = _annotations(root, split, options.annotations)

@@ -44,11 +44,11 @@ class MaskPngs(Dataset):
 
     @dataclass(frozen=True)
     class Options:
-        """``dir``: the folder, absolute or from the current one. ``void``: the value, in either kind of mask file, of
-        pixels that belong to no instance and count in neither clicks nor IoU; -1 for none."""
-
         dir: str = ""
+        """The folder, absolute or from the current one."""
         void: int = NO_VOID
+        """Value, in either kind of mask file, of pixels that belong to no instance and count in neither clicks nor IoU;
+        -1: none."""
 
     def __init__(self, root: Path, split: str, options: Options) -> None:
         self.root, self.void = root, options.void

@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
+from annotated_types import Ge, Lt
 from typing_extensions import override
 
 from sambench.errors import DataError, UsageError
@@ -78,15 +79,9 @@ class Miap(ListedDataset):
 
     @dataclass(frozen=True)
     class Options:
-        """``margin``: how far edges may be apart, as a fraction of the box's side (paper §C: 1 %).
-        ``missing_images``: ``error`` stops with their number; ``exclude`` leaves them out and counts them."""
-
-        margin: float = 0.01
+        margin: Annotated[float, Ge(0), Lt(1)] = 0.01
+        """How far edges may be apart, as a fraction of the box's side (paper §C: 1 %)."""
         missing_images: MissingImages = "error"
-
-        def __post_init__(self) -> None:
-            if not 0 <= self.margin < 1:
-                raise ValueError(f"dataset.margin={self.margin}: a fraction from 0 to less than 1")
 
     def __init__(self, root: Path, split: str, options: Options) -> None:
         self.root, self.split, self.options = root, split, options

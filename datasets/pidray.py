@@ -61,10 +61,8 @@ class Pidray(CocoDataset):
 
     @dataclass(frozen=True)
     class Options(ListingOptions):
-        """``release``: ``iccv2021`` refuses a file with more images than that release has; ``any`` does not.
-        ``missing_images``: ``error`` stops with their number; ``exclude`` leaves them out and counts them."""
-
         release: Literal["iccv2021", "any"] = "iccv2021"
+        """`iccv2021`: refuse a file with more images than that release has."""
 
     def __init__(self, root: Path, split: str, options: Options) -> None:
         self._expected = CARD.splits[split].images if options.release == "iccv2021" else None

@@ -57,12 +57,11 @@ class Plittersdorf(CocoDataset):
 
     @dataclass(frozen=True)
     class Options(ListingOptions):
-        """``fill``: ``union`` of all polygons of an animal, or ``even_odd``, in which a polygon within another is a
-        hole. ``missing_parts``: of the split ``all``, ``error`` stops if one of the three files is missing;
-        ``exclude`` goes on with the others, without the paper's counts. ``missing_images``: the same for images."""
-
         fill: Literal["union", "even_odd"] = "union"
+        """`union`: of all polygons of an animal; `even_odd`: a polygon within another is a hole."""
         missing_parts: Literal["error", "exclude"] = "error"
+        """Of the split `all`: `error` stops if one of the three files is missing; `exclude` goes on with the others,
+        without the paper's counts."""
 
     def __init__(self, root: Path, split: str, options: Options) -> None:
         parts = [part for part in _PARTS if split in ("all", part)]

@@ -52,8 +52,6 @@ class Sa1b(ListedDataset):
 
     @dataclass(frozen=True)
     class Options:
-        """``missing_images``: ``exclude`` leaves them out and counts them; ``error`` stops with their number."""
-
         missing_images: MissingImages = "exclude"
 
     def __init__(self, root: Path, split: str, options: Options) -> None:

@@ -51,10 +51,8 @@ class Streets(ListedDataset):
 
     @dataclass(frozen=True)
     class Options:
-        """``road_mask``: vehicles without a pixel on the road (roadmasks/2018) are left out and counted.
-        ``missing_images``: ``exclude`` leaves them out and counts them; ``error`` stops with their number."""
-
         road_mask: bool = False
+        """Leave out, and count, vehicles without a pixel on the road (roadmasks/2018)."""
         missing_images: MissingImages = "exclude"
 
     def __init__(self, root: Path, split: str, options: Options) -> None:

@@ -44,10 +44,8 @@ class Timberseg(CocoDataset):
 
     @dataclass(frozen=True)
     class Options(ListingOptions):
-        """``version``: ``prescaled`` (long side 1024, the authors' advice for training) or ``original``.
-        ``missing_images``: ``error`` stops with their number; ``exclude`` leaves them out and counts them."""
-
         version: Literal["prescaled", "original"] = "prescaled"
+        """`prescaled`: long side 1024, the authors' advice for training."""
 
     def __init__(self, root: Path, split: str, options: Options) -> None:
         folder = root / options.version

@@ -60,12 +60,10 @@ class Trashcan(CocoDataset):
 
     @dataclass(frozen=True)
     class Options(ListingOptions):
-        """``version``: ``instance`` (22 classes) or ``material`` (16), of the same images. ``shift_fix``: move
-        polygons one pixel left and up before they are filled. ``missing_images``: ``error`` stops with their number;
-        ``exclude`` leaves them out and counts them."""
-
         version: Literal["instance", "material"] = "instance"
+        """Classes of the same images: `instance` has 22, `material` 16."""
         shift_fix: bool = False
+        """Move polygons one pixel left and up before they are filled."""
 
     def __init__(self, root: Path, split: str, options: Options) -> None:
         folder = _version_folder(root, options.version)

@@ -69,10 +69,8 @@ class Visor(ListedDataset):
 
     @dataclass(frozen=True)
     class Options:
-        """``flatten``: later entities hide earlier ones, as the authors' viewer draws them. ``missing_images``:
-        ``error`` stops with their number; ``exclude`` leaves them out and counts them."""
-
         flatten: bool = False
+        """Later entities hide earlier ones, as the authors' viewer draws them."""
         missing_images: MissingImages = "error"
 
     def __init__(self, root: Path, split: str, options: Options) -> None:

@@ -68,13 +68,12 @@ class WoodScape(ListedDataset):
 
     @dataclass(frozen=True)
     class Options:
-        """``masks``: ``polygon`` fills each by itself; ``visible`` takes what is left when they are painted by rising
-        ``z_order``. ``merge_groups``: polygons of one tag and ``group_id`` are one mask. ``drop_classes``: tags that
-        are left out and counted. ``missing_images``: ``exclude`` leaves them out and counts them; ``error`` stops."""
-
         masks: Literal["polygon", "visible"] = "polygon"
+        """`polygon`: fill each by itself; `visible`: what is left when they are painted by rising `z_order`."""
         merge_groups: bool = False
+        """Polygons of one tag and `group_id` are one mask."""
         drop_classes: tuple[str, ...] = ()
+        """Tags to leave out and count."""
         missing_images: MissingImages = "exclude"
 
     def __init__(self, root: Path, split: str, options: Options) -> None:

@@ -68,11 +68,9 @@ class ZerowasteF(CocoDataset):
 
     @dataclass(frozen=True)
     class Options(ListingOptions):
-        """``source``: ``sem_seg`` makes one mask of each class in an image's label map, ``instances`` one of each
-        object in labels.json. ``missing_images``: ``error`` stops with their number; ``exclude`` leaves them out and
-        counts them."""
-
         source: Literal["sem_seg", "instances"] = "sem_seg"
+        """`sem_seg`: one mask for each class in an image's label map; `instances`: one for each object in
+        labels.json."""
 
     def __init__(self, root: Path, split: str, options: Options) -> None:
         folder = _splits(root) / split

@@ -10,6 +10,7 @@ from typing import Any
 
 from sambench import evaluate
 from sambench.core.dataset import Dataset
+from sambench.core.options import NoOptions
 from sambench.core.task import Context, Predictions, Task
 from sambench.engine.deferred import finished
 from sambench.engine.job import BatchResult, Result, failure_of
@@ -20,7 +21,6 @@ from sambench.evaluate import ShowProgress
 from sambench.models import zoo
 from sambench.planning.plan import Triple, make_plan, specification
 from sambench.planning.settings import Settings
-from sambench.plugins.options import NoOptions
 from sambench.runs.directory import Outcome, RunDirectory
 
 SHOWN = 5

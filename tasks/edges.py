@@ -14,10 +14,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pyarrow as pa
+from annotated_types import Ge, Gt, Le
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 from typing_extensions import override
@@ -55,23 +56,14 @@ class Edges(Task):
 
     @dataclass(frozen=True)
     class Options(EdgeMapOptions):
-        __doc__ = f"""{EdgeMapOptions.__doc__}
-    ``thresholds``: how many, evenly spaced within 0 and 1. ``tolerance``: how far a predicted pixel may lie from a
-    drawn one, as a share of the image's diagonal. ``thin``: thin the map at each threshold before it is compared.
-    ``save_maps``: keep the finished maps with the run, as ``files/edge_maps/ID.png``.
-    """
-
-        thresholds: int = 99
-        tolerance: float = metric.TOLERANCE
+        thresholds: Annotated[int, Ge(1), Le(9999)] = 99
+        """Number of thresholds, evenly spaced within 0 and 1: k / 100 for 99."""
+        tolerance: Annotated[float, Gt(0), Le(1)] = metric.TOLERANCE
+        """Greatest distance of a matched pair of pixels, as a share of the image's diagonal."""
         thin: bool = True
+        """Thin the map at each threshold before it is compared."""
         save_maps: bool = False
-
-        def __post_init__(self) -> None:
-            super().__post_init__()
-            if not 1 <= self.thresholds <= 9999:
-                raise ValueError(f"task.thresholds={self.thresholds}: from 1 to 9999")
-            if not 0 < self.tolerance <= 1:
-                raise ValueError(f"task.tolerance={self.tolerance}: a share of the diagonal, above 0 and at most 1")
+        """Keep the finished maps with the run: `files/edge_maps/ID.png`."""
 
     def __init__(self, options: Options) -> None:
         self.options = options

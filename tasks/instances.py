@@ -13,10 +13,11 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pyarrow as pa
+from annotated_types import Ge, Gt, Le, Lt, MinLen
 from numpy.typing import NDArray
 from typing_extensions import override
 
@@ -221,42 +222,31 @@ class Instances(Task):
 
     @dataclass(frozen=True)
     class Options:
-        """``boxes``: ``truth`` for the annotated ones, or a file of detections in COCO's results form. ``detector``: in
-        its place a detector of transformers (hub id or folder), or ``detectron2:CONFIG,CHECKPOINT``;
-        ``detector_threshold``: it counts above this score (default: .05; .02 by LVIS's rules). ``passes``: 1 for the
-        box alone, 2 for its mask's logits and the box once more (§D.4; OQ-6). ``box_expansion``: width and height of a
-        box grow by this share. ``box_jitter``: each edge moves at random by up to this share of the side across it.
-        ``rules``: of COCO or of LVIS; ``auto``: LVIS's where the annotations say which categories were looked for.
-        ``max_detections``: that count; 0: as many as the rules have it (COCO 100 of a category in an image, LVIS 300 of
-        an image). ``evaluator``: ``compiled``, or ``reference`` for the code of pycocotools and lvis, which is slower
-        and answers the same. ``save_masks``: keep the masks with the run, as ``files/masks/ID.json``, in COCO's results
-        form.
-        """
-
-        boxes: str = TRUTH
+        boxes: Annotated[str, MinLen(1)] = TRUTH
+        """`truth` for the annotated boxes, or a file of detections in COCO's results form."""
         detector: str = ""
-        detector_threshold: float | None = None
-        passes: int = 2
-        box_expansion: float = 0.0
-        box_jitter: float = 0.0
+        """Detector to run in place of `boxes`: hub id or folder of transformers, or `detectron2:CONFIG,CHECKPOINT`."""
+        detector_threshold: Annotated[float, Ge(0), Lt(1)] | None = None
+        """Keep the detector's boxes above this score; none: 0.05, by LVIS's rules 0.02."""
+        passes: Literal[1, 2] = 2
+        """`1`: prompt with the box alone, as later work does; `2`: then with its mask's logits too (§D.4; OQ-6)."""
+        box_expansion: Annotated[float, Gt(-1), Le(10)] = 0.0
+        """Share by which width and height of a box grow about its centre."""
+        box_jitter: Annotated[float, Ge(0), Lt(0.5)] = 0.0
+        """Move each edge by up to this share of the side across it: uniform, drawn from seed, dataset, image and the
+        place of the box."""
         rules: Literal["auto", "coco", "lvis"] = "auto"
-        max_detections: int = 0
+        """`auto`: LVIS's where the annotations say which categories were looked for."""
+        max_detections: Annotated[int, Ge(0)] = 0
+        """Detections that count; 0: as the rules have it (COCO 100 of a category in an image, LVIS 300 of an image)."""
         evaluator: Literal["compiled", "reference"] = "compiled"
+        """`reference`: the matching and curves of pycocotools and lvis, slower, with the same answer."""
         save_masks: bool = False
+        """Keep the masks with the run in COCO's results form: `files/masks/ID.json`."""
 
         def __post_init__(self) -> None:
-            if not self.boxes or (self.detector and self.boxes != TRUTH):
-                raise ValueError(f"task.boxes={self.boxes}: truth, or a file, or else name a task.detector")
-            if self.detector_threshold is not None and not 0 <= self.detector_threshold < 1:
-                raise ValueError(f"task.detector_threshold={self.detector_threshold}: a score, from 0 to below 1")
-            if self.passes not in (1, 2):
-                raise ValueError(f"task.passes={self.passes}: 1 or 2")
-            if not -1 < self.box_expansion <= 10:
-                raise ValueError(f"task.box_expansion={self.box_expansion}: above -1 and at most 10")
-            if not 0 <= self.box_jitter < 0.5:
-                raise ValueError(f"task.box_jitter={self.box_jitter}: from 0 to below .5")
-            if self.max_detections < 0:
-                raise ValueError(f"task.max_detections={self.max_detections} is negative")
+            if self.detector and self.boxes != TRUTH:
+                raise ValueError(f"boxes={self.boxes}: must be {TRUTH} where detector is given")
 
     def __init__(self, options: Options) -> None:
         self.options = options

@@ -11,9 +11,11 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import pyarrow as pa
+from annotated_types import Ge
 from numpy.typing import NDArray
 from typing_extensions import override
 
@@ -43,21 +45,17 @@ class NumberOfClicks(Task):
 
     @dataclass(frozen=True)
     class Options:
-        """``max_clicks``: an object gets so many at most, and counts so many if it never gets there. ``all_clicks``:
-        click on at 90 %, so that the mean IoU after k clicks is of answers after k clicks (RITM's ``--iou-analysis``);
-        NoC stays the same. ``feed_mask``, ``later_multimask``, ``min_area``: as in ``single_point``.
-        """
-
-        max_clicks: int = 20
+        max_clicks: Annotated[int, Ge(1)] = 20
+        """Clicks that an object gets at most, and that count if it never gets there."""
         all_clicks: bool = False
+        """Click on at 90 %, so that the mean IoU after k clicks is of answers after k clicks (RITM's `--iou-analysis`);
+        NoC stays the same."""
         feed_mask: bool = True
+        """Give the previous logits back from the second click on."""
         later_multimask: bool = False
-        min_area: int = 1
-
-        def __post_init__(self) -> None:
-            for name in ("max_clicks", "min_area"):
-                if getattr(self, name) < 1:
-                    raise ValueError(f"task.{name}={getattr(self, name)}: at least 1")
+        """Read three masks from the second click on and take the top score."""
+        min_area: Annotated[int, Ge(1)] = 1
+        """Leave out masks of fewer pixels."""
 
     def __init__(self, options: Options) -> None:
         self.options = options

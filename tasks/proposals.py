@@ -14,10 +14,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pyarrow as pa
+from annotated_types import Ge
 from numpy.typing import NDArray
 
 from sambench.errors import DataError
@@ -25,6 +26,7 @@ from sambench.metrics import coco, coco_reference, run_lengths
 from sambench.metrics.run_lengths import RunLengths
 from sambench.metrics.stats import metric_of
 from sambench.models.common.mask_generator import GeneratorOptions, MaskGenerator
+from sambench.plugins.options import UnitInterval
 from sambench.readers.predictions import detections
 from sambench.readers.predictions.detections import Detections
 from sambench.types import (
@@ -57,19 +59,17 @@ class Proposals(Task):
 
     @dataclass(frozen=True)
     class Options(GeneratorOptions):
-        __doc__ = f"""{GeneratorOptions.__doc__}
-    Here the defaults are the paper's for this task (§D.3; OQ-15): a 64 x 64 grid, box NMS 0.9, and no other filter.
+        """The mask generator's, with the paper's values for this task as defaults (§D.3; OQ-15): a 64 x 64 grid, box
+        NMS 0.9, and no other filter."""
 
-    ``evaluator``: ``compiled``, or ``reference`` for the code of pycocotools, which is slower and answers the same.
-    ``save_proposals``: keep what was proposed with the run, as ``files/proposals/ID.json``, in COCO's results form.
-    """
-
-        points_per_side: int = 64
+        points_per_side: Annotated[int, Ge(1)] = 64
         pred_iou_thresh: float = 0.0
-        stability_score_thresh: float = 0.0
-        box_nms_thresh: float = 0.9
+        stability_score_thresh: UnitInterval = 0.0
+        box_nms_thresh: UnitInterval = 0.9
         evaluator: Literal["compiled", "reference"] = "compiled"
+        """`reference`: pycocotools' own code, slower, for the same numbers to 1e-9."""
         save_proposals: bool = True
+        """Keep the proposals with the run in COCO's results form: `files/proposals/ID.json`."""
 
     def __init__(self, options: Options) -> None:
         self.options = options

@@ -11,10 +11,11 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pyarrow as pa
+from annotated_types import Ge, Predicate
 from numpy.typing import NDArray
 from typing_extensions import override
 
@@ -40,6 +41,16 @@ ATTRIBUTE_METRICS = ("miou", "miou@3")
 """What is broken down by attributes: 1 and 3 points, as in Tables 2 and 6 of the paper."""
 
 
+def _rise_from_one(clicks: Sequence[int]) -> bool:
+    """rising from 1"""
+    return bool(clicks) and list(clicks) == sorted(set(clicks)) and clicks[0] == 1
+
+
+def _is_trimmed(name: str) -> bool:
+    """a name with no spaces around it"""
+    return name != "" and name == name.strip()
+
+
 class SinglePoint(Task):
     name = "single_point"
     version = 1
@@ -49,26 +60,19 @@ class SinglePoint(Task):
 
     @dataclass(frozen=True)
     class Options:
-        """``clicks``: numbers of clicks that are reported (§D.1). ``first_click``: ``centre``, or ``random``, which
-        changes only the first click (Fig. 9d; OQ-11). ``feed_mask``: give the previous logits back from the second
-        click on; ``later_multimask``: read three masks there instead of one (OQ-3). ``min_area``: pixels (OQ-2).
-        ``by``: the attributes of instances that results are broken down by; empty: those with few different values.
-        """
-
-        clicks: tuple[int, ...] = (1, 2, 3, 5, 9)
+        clicks: Annotated[tuple[int, ...], Predicate(_rise_from_one)] = (1, 2, 3, 5, 9)
+        """Numbers of clicks to report (§D.1)."""
         first_click: Literal["centre", "random"] = "centre"
+        """`random`: the first click is uniform over the mask (Fig. 9d; OQ-11), drawn from seed, dataset, image and
+        instance, so that every model gets the same one; later clicks are not random."""
         feed_mask: bool = True
+        """Give the previous logits back from the second click on."""
         later_multimask: bool = False
-        min_area: int = 1
-        by: tuple[str, ...] = ()
-
-        def __post_init__(self) -> None:
-            if not self.clicks or list(self.clicks) != sorted(set(self.clicks)) or self.clicks[0] != 1:
-                raise ValueError(f"task.clicks={','.join(map(str, self.clicks))}: rising numbers that begin with 1")
-            if self.min_area < 1:
-                raise ValueError(f"task.min_area={self.min_area}: at least 1 pixel")
-            if any(not name or name != name.strip() for name in self.by):
-                raise ValueError(f"task.by={','.join(self.by)}: names of attributes, with commas and no spaces between")
+        """Read three masks from the second click on and take the top score, as some later work does (OQ-3)."""
+        min_area: Annotated[int, Ge(1)] = 1
+        """Leave out masks of fewer pixels (OQ-2)."""
+        by: tuple[Annotated[str, Predicate(_is_trimmed)], ...] = ()
+        """Attributes of instances to break results down by; empty: those with few different values."""
 
     def __init__(self, options: Options) -> None:
         self.options = options

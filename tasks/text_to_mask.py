@@ -14,10 +14,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 import numpy as np
 import pyarrow as pa
+from annotated_types import Ge, Predicate
 from numpy.typing import NDArray
 from typing_extensions import override
 
@@ -27,7 +28,9 @@ from sambench.errors import DataError, UsageError
 from sambench.metrics import coco, phrases, run_lengths
 from sambench.metrics import iou as region
 from sambench.metrics.stats import metric_of, metrics_by
-from sambench.protocols.phrases import Annotated, KnownClass, PhraseProtocol, Query, negatives, union
+from sambench.plugins.options import Finite
+from sambench.protocols.phrases import Annotated as AnnotatedObjects
+from sambench.protocols.phrases import KnownClass, PhraseProtocol, Query, negatives, union
 from sambench.readers.predictions import phrases as phrase_results
 from sambench.text import percent
 from sambench.types import (
@@ -89,6 +92,11 @@ class _Pointed:
     score: float
 
 
+def _has_one_place(template: str) -> bool:
+    """with one {} where the name of the class belongs"""
+    return template.count("{}") == 1
+
+
 class TextToMask(Task):
     name = "text_to_mask"
     version = 1
@@ -99,29 +107,21 @@ class TextToMask(Task):
 
     @dataclass(frozen=True)
     class Options:
-        """``phrases``: ``class`` for the names of classes, ``expression`` for the texts that refer to single objects,
-        ``auto`` for these where an image has them. ``template``: what stands around the name of a class, for example
-        ``a photo of a {}``. ``truth``: of a class's name, ``semantic`` for the union of its objects or ``instance`` for
-        each of them. ``negatives``: so many absent classes are asked for in each image. ``presence``: a phrase whose
-        presence is below it is rejected; none: the model decides. ``with_point``: ask again with a click on the truth
-        (Fig. 12). ``save_masks``: keep the answers with the run, as ``files/masks/ID.json``.
-        """
-
         phrases: Literal["auto", "class", "expression"] = "auto"
-        template: str = "{}"
+        """`class`: the names of classes; `expression`: the texts that refer to single objects; `auto`: these where an
+        image has them."""
+        template: Annotated[str, Predicate(_has_one_place)] = "{}"
+        """Text around the name of a class, for example `a photo of a {}`."""
         truth: Literal["semantic", "instance"] = "semantic"
-        negatives: int = 0
-        presence: float | None = None
+        """For a class's name: `semantic`, the union of its objects; `instance`, each object is a query."""
+        negatives: Annotated[int, Ge(0)] = 0
+        """Absent classes to ask for in each image."""
+        presence: Finite | None = None
+        """Reject a phrase whose presence is below this; none: the model decides."""
         with_point: bool = False
+        """Ask again with a click on the truth (Fig. 12)."""
         save_masks: bool = False
-
-        def __post_init__(self) -> None:
-            if self.template.count("{}") != 1:
-                raise ValueError(f"task.template={self.template}: a text with one {{}} where the class's name belongs")
-            if self.negatives < 0:
-                raise ValueError(f"task.negatives={self.negatives} is negative")
-            if self.presence is not None and not np.isfinite(self.presence):
-                raise ValueError(f"task.presence={self.presence}: a finite number, as the model's presence is")
+        """Keep the answers with the run: `files/masks/ID.json`."""
 
     def __init__(self, options: Options) -> None:
         self.options = options
@@ -464,7 +464,7 @@ def _pointed_columns(query: Query, pointed: _Pointed) -> dict[str, Any]:
 
 
 def _detections(
-    sample: Sample, annotated: Annotated, given: Sequence[tuple[Mask, float | None]]
+    sample: Sample, annotated: AnnotatedObjects, given: Sequence[tuple[Mask, float | None]]
 ) -> dict[str, list[Any]]:
     """Which of the truths of a class the masks that are given out take; nothing if one of them has no score."""
     scores = [score for _, score in given if score is not None]

@@ -12,7 +12,9 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge
 
 from sambench import evaluate
 from sambench.analysis import compare
@@ -40,16 +42,11 @@ _ALL = sys.maxsize
 class _RunOptions:
     """What ``run.KEY=VALUE`` may change: how the work is done, as the flags of ``sambench run`` of these names say."""
 
-    batch_size: int = 0
-    workers: int = 0
-    threads: int = 0
+    batch_size: Annotated[int, Ge(0)] = 0
+    workers: Annotated[int, Ge(0)] = 0
+    threads: Annotated[int, Ge(0)] = 0
     device: str = "auto"
     encodings_dtype: Literal["float32", "float16"] = "float32"
-
-    def __post_init__(self) -> None:
-        for key, value in (("batch_size", self.batch_size), ("workers", self.workers), ("threads", self.threads)):
-            if value < 0:
-                raise ValueError(f"run.{key}={value} is negative")
 
 
 @dataclass(frozen=True)

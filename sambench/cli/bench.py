@@ -15,7 +15,7 @@ from sambench.cli.common import (
     explain_incomplete,
     settings_from,
 )
-from sambench.cli.flags import SUBSETS, data_flags, flag, out_flag
+from sambench.cli.flags import SUBSETS, data_flags, flag, out_flag, set_flag
 
 if TYPE_CHECKING:
     pass
@@ -28,7 +28,7 @@ def check() -> None:
 
 @check.command("model")
 @click.argument("name")
-@flag("--set", "assignments", multiple=True, metavar="model.KEY=VALUE", help="Option of the model. Repeatable.")
+@set_flag("model.KEY=VALUE", "Option of the model. Repeatable.")
 @flag("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]), help="Where it runs.")
 @flag("--json", "as_json", is_flag=True, help="As JSON.")
 def check_model(name: str, assignments: Sequence[str], device: str, as_json: bool) -> int:
@@ -58,7 +58,7 @@ def bench() -> None:
 @flag("--images", type=click.IntRange(1), default=10, show_default=True, help="Encodings that are timed.")
 @flag("--warmup", type=click.IntRange(0), default=5, show_default=True, help="Untimed repetitions of each first.")
 @flag("--threads", type=click.IntRange(1), help="Threads to compute with. Default: one on each processor.")
-@flag("--set", "assignments", multiple=True, metavar="model.KEY=VALUE", help="Option of the models. Repeatable.")
+@set_flag("model.KEY=VALUE", "Option of the models. Repeatable.")
 @out_flag
 @flag("--json", "as_json", is_flag=True, help="As JSON on stdout instead of a table.")
 def bench_latency(

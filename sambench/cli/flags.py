@@ -46,18 +46,28 @@ def again_flags(function: Function) -> Function:
     return function
 
 
+def set_flag(
+    metavar: str, text: str, name: str = "--set", variable: str = "assignments"
+) -> Callable[[Function], Function]:
+    """``--set`` and what is written like it; shells complete it."""
+
+    def complete(context: click.Context, _: click.Parameter, incomplete: str) -> list[Any]:
+        from sambench.cli.completion import assignments
+
+        return assignments(context, incomplete)
+
+    return flag(name, variable, multiple=True, metavar=metavar, shell_complete=complete, help=text)
+
+
 def data_flags(function: Function) -> Function:
     """What finds a dataset."""
     for decorate in reversed(
         [
             data_root_flag,
             flag("--split", help="Split of the dataset. Default: the paper's."),
-            flag(
-                "--set",
-                "assignments",
-                multiple=True,
-                metavar="OWNER.KEY=VALUE",
-                help="Option of the task, dataset or model, e.g. task.first_click=random. Repeatable.",
+            set_flag(
+                "OWNER.KEY=VALUE",
+                "Option of the task, dataset or model, e.g. task.first_click=random. Repeatable.",
             ),
             plugins_flag,
         ]

@@ -20,7 +20,7 @@ from sambench.cli.common import (
     settings_from,
     write_report_of,
 )
-from sambench.cli.flags import SUBSETS, data_flags, flag, out_flag
+from sambench.cli.flags import SUBSETS, data_flags, flag, out_flag, set_flag
 from sambench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -77,12 +77,11 @@ if TYPE_CHECKING:
 )
 @flag("--seed", type=int, default=0, show_default=True, help="Seed of random prompts and bootstraps.")
 @flag("--fresh", is_flag=True, help="Discard existing results and start again.")
-@flag(
+@set_flag(
+    "OWNER.KEY=A,B",
+    "As --set, with a run for each value, in an output folder of its own. Repeatable: every combination.",
     "--sweep",
     "sweeps",
-    multiple=True,
-    metavar="OWNER.KEY=A,B",
-    help="As --set, with a run for each value, in an output folder of its own. Repeatable: every combination.",
 )
 @flag("--profile", is_flag=True, help="Also write files/trace.json of each run, a timeline for Perfetto.")
 @flag("--log-json", type=Path, metavar="FILE", help="Append progress to a file as JSON lines, to watch it elsewhere.")

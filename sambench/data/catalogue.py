@@ -6,6 +6,7 @@ import dataclasses
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 from sambench.core.dataset import Card
@@ -60,7 +61,7 @@ def card(kind: str, name: str, plugin_folders: Sequence[Path]) -> dict[str, Any]
         if name not in zoo.ZOO:
             raise UsageError(f"unknown model {name!r}{options.did_you_mean(name, zoo.names())}")
         known = _plain(dataclasses.asdict(zoo.ZOO[name]))
-        return {**known, "options": _options(zoo.options_class(name))}
+        return {**known, **_options(zoo.options_class(name))}
     if kind == "task":
         task = registry.load("tasks", name)
         return {
@@ -69,18 +70,28 @@ def card(kind: str, name: str, plugin_folders: Sequence[Path]) -> dict[str, Any]
             "summary": inspect.getdoc(inspect.getmodule(task)),
             "requires": sorted(task.requires),
             "primary metric": task.primary,
-            "options": _options(task.Options),
+            **_options(task.Options),
         }
     dataset = registry.load("datasets", name)
     known = _plain(dataclasses.asdict(dataset.card))
     if known["paper"] is not None:
         known["paper"] = {"section": "Segment Anything, Table 7", **known["paper"]}
-    return {**known, "options": _options(dataset.Options)}
+    return {**known, **_options(dataset.Options)}
 
 
 def text(card: Mapping[str, Any]) -> str:
-    """A card for people: one fact a line, nested ones indented."""
-    return "\n".join(_lines(card, ""))
+    """A card for people: one fact a line, nested ones indented, then the table of options."""
+    known = {key: value for key, value in card.items() if key != "options"}
+    return "\n".join([*_lines(known, ""), *_option_lines(card["options"])])
+
+
+def _option_lines(table: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
+    """Name, default and what it takes in columns; the meaning below."""
+    names, defaults = (max(map(len, column), default=0) for column in (table, (o["default"] for o in table.values())))
+    yield from ["options:"] * bool(table)
+    for name, option in table.items():
+        yield f"  {name:<{names}}  {option['default']:<{defaults}}  {option['takes']}"
+        yield from wrap(option["meaning"], 120, initial_indent=(indent := " " * (names + 4)), subsequent_indent=indent)
 
 
 def _lines(value: Mapping[str, Any], indent: str) -> list[str]:
@@ -104,13 +115,11 @@ def _lines(value: Mapping[str, Any], indent: str) -> list[str]:
 
 
 def _options(cls: type) -> dict[str, Any]:
-    documented = {"about": inspect.getdoc(cls)} if dataclasses.fields(cls) else {}
-    return {**documented, **options.as_dict(cls())} if has_defaults(cls) else documented
-
-
-def has_defaults(cls: type) -> bool:
-    """Whether the options can be made without a value: a task or model may ask for some."""
-    return all(f.default is not dataclasses.MISSING for f in dataclasses.fields(cls))
+    """``options``: what each takes, its default as ``--set`` takes it, and what it means, by name."""
+    table = {
+        one.name: {"takes": one.takes, "default": one.default, "meaning": one.meaning} for one in options.described(cls)
+    }
+    return {"about the options": options.about(cls), "options": table}
 
 
 def _plain(value: Any) -> Any:

@@ -1,11 +1,13 @@
-"""Documentation written from cards: the pages of datasets, the card tables on the pages of models.
+"""Documentation written from cards and options: the pages of datasets, the tables on the pages of models and tasks.
 
 ``python -m sambench.data.pages docs`` writes ``docs/datasets/NAME.md`` for each shipped dataset, the table in
-``docs/datasets.md`` and the one in each ``docs/models/FAMILY.md``; tests compare the committed pages with it.
+``docs/datasets.md``, the card tables in ``docs/models/FAMILY.md`` and the tables of options in ``docs/tasks/`` and
+``docs/models/``; tests compare the committed pages with it.
 """
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -13,12 +15,17 @@ from typing import Any
 
 from sambench.atomic_files import write_atomic
 from sambench.core.dataset import Archive, Card, Semantics, Split
-from sambench.data import catalogue
 from sambench.errors import UsageError
 from sambench.models import zoo
 from sambench.models.cards import ModelCard
 from sambench.plugins import options, registry
 
+KINDS = ("tasks", "models")
+OPTIONS = re.compile(
+    r"(?P<begin><!-- options of (?P<kind>task|model) (?P<name>\S+) -->)\n.*?(?P<end><!-- end of the options -->)",
+    re.DOTALL,
+)
+"""Where a page of a task or model has a table of options."""
 BEGIN, END = "<!-- table of datasets: written from the cards -->", "<!-- end of the table -->"
 BEGIN_MODELS, END_MODELS = "<!-- cards: written from sambench/models/families/ -->", "<!-- end of the cards -->"
 GROUPS = {
@@ -52,7 +59,7 @@ def table(cards: Iterable[Card]) -> str:
 
 
 def write(folder: Path) -> list[Path]:
-    """Writes all pages and the table under the folder of the documentation; answers what was written.
+    """Writes all pages and tables under the folder of the documentation; answers what was written.
 
     Raises UsageError if ``datasets.md`` there has no place for the table, OutputError.
     """
@@ -60,6 +67,7 @@ def write(folder: Path) -> list[Path]:
     index = folder / "datasets.md"
     content = {folder / "datasets" / f"{plugin.card.name}.md": page(plugin) for plugin in shipped}
     content[index] = with_table(index.read_text("utf-8"), [plugin.card for plugin in shipped])
+    content |= {path: with_options(path.read_text("utf-8")) for kind in KINDS for path in (folder / kind).glob("*.md")}
     (folder / "datasets").mkdir(exist_ok=True)
     for path, text in content.items():
         write_atomic(path, text.encode("utf-8"))
@@ -121,6 +129,27 @@ def _cards(cards: list[ModelCard]) -> Iterator[str]:
         yield from ("", *(f"- {source}" for source in sources if source))
 
 
+def options_table(cls: type) -> str:
+    """Markdown: what is said of the class as a whole, then a row for each option."""
+    about = [options.about(cls).replace("``", "`"), ""] if options.about(cls) else []
+    rows = [
+        f"| `{one.name}` | {one.default and f'`{_cell(one.default)}`'} | {_cell(one.takes)} | {_cell(one.meaning)} |"
+        for one in options.described(cls)
+    ]
+    return "\n".join([*about, "| option | default | takes | meaning |", "|---|---|---|---|", *rows])
+
+
+def with_options(text: str) -> str:
+    """A page of a task or model with the tables of options as they are now, where it has places for some."""
+
+    def anew(place: re.Match[str]) -> str:
+        kind, name = place["kind"], place["name"]
+        cls = registry.load("tasks", name).Options if kind == "task" else zoo.options_class(name)
+        return f"{place['begin']}\n{options_table(cls)}\n{place['end']}"
+
+    return OPTIONS.sub(anew, text)
+
+
 def _page(card: Card, options_class: type) -> Iterator[str]:
     yield f"# {card.title}"
     yield ""
@@ -150,12 +179,8 @@ def _page(card: Card, options_class: type) -> Iterator[str]:
     semantics = list(_semantics(card.semantics))
     if semantics:
         yield from ("## What counts as a mask", "", *(f"- {text}" for text in semantics), "")
-    defaults = options.as_dict(options_class()) if catalogue.has_defaults(options_class) else {}
-    if defaults:
-        yield from ("## Options", "", " ".join((options_class.__doc__ or "").split()).replace("``", "`"), "")
-        yield from ("| `--set` | default |", "|---|---|")
-        yield from (f"| `dataset.{key}` | {_default(value)} |" for key, value in defaults.items())
-        yield ""
+    if options.described(options_class):
+        yield from ("## Options (`--set dataset.KEY=VALUE`)", "", options_table(options_class), "")
     if card.gotchas:
         yield from ("## Mind", "", *(f"- {text}" for text in card.gotchas), "")
     if card.same_images_as:
@@ -223,10 +248,6 @@ def _way(card: Card) -> str:
     if public and all(public):
         return "`data get`"
     return "`data get`, partly by hand" if any(public) else "by hand"
-
-
-def _default(value: Any) -> str:
-    return f"`{value}`" if value not in ("", None, []) else "none"
 
 
 def _cell(text: str) -> str:

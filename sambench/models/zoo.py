@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from sambench.core.model import Model
+from sambench.core.options import NoOptions
 from sambench.errors import UsageError
 from sambench.models import families
 from sambench.models.cards import GPU_IMAGES, Adapter, ModelCard, WeightsInfo
@@ -108,7 +109,7 @@ def locate(reference: str, values: Mapping[str, Any]) -> LocatedModel:
     if ".py:" in reference or reference in names():
         cls = _user_class(reference)
         name = reference.rpartition(":")[2] if ".py:" in reference else reference
-        build_values = options.build(options.NoOptions, values, "model")
+        build_values = options.build(NoOptions, values, "model")
         digest = hashlib.sha256(f"{source_digest(cls)} {cls.__qualname__}".encode())
         digest.update(str(getattr(cls, "weights_digest", "")).encode())
         trained_on = getattr(cls, "trained_on", None)

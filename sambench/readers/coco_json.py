@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path, PurePosixPath
-from typing import Any, Protocol, get_args
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -236,17 +236,13 @@ class CocoReader:
 
     annotations: Path
     find_image: FindImage | None
-    missing_images: str = "error"
+    missing_images: MissingImages = "error"
     unpack: str = "check the image folder"
     prepare: Callable[[GroundTruth], GroundTruth] | None = None
     by_name: bool = False
     only_annotated: bool = False
     fill: Fill = masks.from_polygons
     read: Callable[[Path, tuple[int, int]], Image] = read_image
-
-    def __post_init__(self) -> None:
-        if self.missing_images not in get_args(MissingImages):
-            raise UsageError(f"dataset.missing_images is 'error' or 'exclude', not {self.missing_images!r}")
 
     @cached_property
     def file(self) -> CocoFile:

@@ -6,19 +6,20 @@ from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from sambench.core.dataset import Dataset, IndexEntry
 from sambench.errors import DataError, UsageError
 
-MissingImages = Literal["error", "exclude"]
-"""What to do about images that are annotated but not on disk: stop with their number, or leave them out and count."""
+MissingImages = Annotated[
+    Literal["error", "exclude"],
+    "Images annotated but not on disk: `error` stops with their number; `exclude` leaves them out and counts them.",
+]
+MinArea = Annotated[int, "Leave out, and count, masks of fewer pixels."]
 
 
 @dataclass(frozen=True)
 class ListingOptions:
-    """``missing_images``: ``error`` stops with their number; ``exclude`` leaves them out and counts them."""
-
     missing_images: MissingImages = "error"
 
 

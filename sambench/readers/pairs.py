@@ -155,10 +155,9 @@ class PairedDataset(Dataset):
 
 @dataclass(frozen=True)
 class TrimapOptions:
-    """``odd_values``: masks with grey values from 1 to 127, of which none is known: ``error`` fails the image,
-    ``background`` takes them for background."""
-
     odd_values: OddValues = "error"
+    """Masks with grey values from 1 to 127, of which none is known: `error` fails the image; `background` takes them
+    for background."""
 
 
 class TrimapDataset(PairedDataset):

@@ -135,10 +135,8 @@ def _ref(path: Path, place: int, entry: Any, text: Text) -> tuple[str, str, str,
 
 @dataclass(frozen=True)
 class ReferOptions:
-    """``text``: expressions as ``sent`` (cleaned: lower case, no punctuation) or ``raw`` (as typed).
-    ``missing_images``: ``error`` stops with their number; ``exclude`` leaves them out and counts them."""
-
     text: Text = "sent"
+    """Expressions: `sent`, cleaned (lower case, no punctuation), or `raw`, as typed."""
     missing_images: MissingImages = "error"
 
 

@@ -137,8 +137,13 @@ def test_list_and_show(sambench_cli: Call) -> None:
     shown = sambench_cli("show", "dataset", "bbbc038").stdout
     for part in ("Caicedo", "stage1_train", "CC0", "10506", "min_area"):
         assert part in shown
-    assert "feed_mask" in sambench_cli("show", "task", "single_point").stdout
-    assert json.loads(sambench_cli("show", "model", "sam_vit_b", "--json").stdout)["options"]["dtype"] == "float32"
+    shown = sambench_cli("show", "task", "single_point").stdout
+    assert "  feed_mask        true       true or false\n" in shown
+    assert "Give the previous logits back from the second click on.\n" in shown
+    assert (
+        json.loads(sambench_cli("show", "model", "sam_vit_b", "--json").stdout)["options"]["dtype"]["default"]
+        == "float32"
+    )
     assert "Did you mean: region_tree" in sambench_cli("show", "model", "region_trees", code=2).stderr
 
 

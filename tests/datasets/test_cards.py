@@ -157,8 +157,9 @@ def test_semantics_and_gotchas_are_sentences(card: Card) -> None:
 
 def test_every_option_has_a_default_and_a_word(card: Card) -> None:
     own = plugin(card.name).Options
-    for name in options.as_dict(own()):
-        assert f"``{name}``" in (own.__doc__ or ""), f"the docstring of Options does not say what {name} is"
+    own()
+    for option in options.described(own):
+        assert option.meaning.endswith("."), f"no docstring below dataset.{option.name} says what it is"
 
 
 def test_shown_in_full(card: Card) -> None:

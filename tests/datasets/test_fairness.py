@@ -81,7 +81,7 @@ def test_the_margin_is_an_option(data: Path) -> None:
     # 2 % of 0.296 is 0.00592: the man's box fits. Clothing at 0: the jeans lie in the group only.
     assert "m04yx4_aaaa0002" in instances(opened(data, margin=0.02), IMAGE_A)
     assert instances(opened(data, "clothing", margin=0), IMAGE_A)["m0fly7_aaaa0005"] == ("Jeans", None, None)
-    with pytest.raises(UsageError, match=r"dataset\.margin=1"):
+    with pytest.raises(UsageError, match=r"dataset\.margin=1: must be a number, at least 0 and below 1"):
         options.build(Miap.Options, {"margin": "1"}, "dataset")
 
 

@@ -345,7 +345,7 @@ def test_ids_must_be_there_and_different(tmp_path: Path) -> None:
         ("mask=name", r"column 'name' is Value.*; masks are a picture \(each value an instance\), a list"),
         ("id=nam", r"has no column 'nam'\. Did you mean: name\?"),
         ("splt=train", r"unknown option hf\.splt\. Did you mean: split\?"),
-        ("void=x", "hf.void='x' is not an int"),
+        ("void=x", "hf.void=x: must be an integer"),
         ("split", "'split' is not one KEY=VALUE"),
         ("split=a&split=b", "'split=b' is not one KEY=VALUE, or is given twice"),
         ("streaming=1", r"streaming needs a limit, as in &limit=100"),

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from sambench.errors import UsageError
 from sambench.models.common.box_nms import box_nms, mask_boxes
 from sambench.models.common.logit_windows import LogitWindow, SoftPrediction
 from sambench.models.common.point_grid import one_point_each, point_grid
@@ -36,6 +37,7 @@ from sambench.models.edges.edge_map import (
 )
 from sambench.models.region_tree.region_tree import RegionTree
 from sambench.models.sam.sam import SamOptions, SamPrediction, SamView, load_checkpoint
+from sambench.plugins import options
 from sambench.types import Mask, Prompts
 
 DEFAULT = EdgeMapOptions()
@@ -548,18 +550,18 @@ def test_a_user_model_without_multimask() -> None:
         ("box_nms", 1.1, "task.box_nms"),
         ("box_nms", -0.1, "task.box_nms"),
         ("box_nms", float("nan"), "task.box_nms"),
-        ("box_nms_batch", -1, "negative"),
-        ("blur_radius", -1, "negative"),
-        ("orientation_radius", -1, "negative"),
-        ("nms_border", -1, "negative"),
+        ("box_nms_batch", -1, "at least 0"),
+        ("blur_radius", -1, "at least 0"),
+        ("orientation_radius", -1, "at least 0"),
+        ("nms_border", -1, "at least 0"),
         ("nms_radius", 0, "at least 1"),
-        ("nms_multiplier", 0.0, "positive"),
-        ("nms_multiplier", float("inf"), "positive"),
+        ("nms_multiplier", 0.0, "above 0"),
+        ("nms_multiplier", float("inf"), "finite"),
     ],
 )
 def test_options_that_make_no_sense(field: str, value: Any, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        EdgeMapOptions(**{field: value})
+    with pytest.raises(UsageError, match=message):
+        options.build(EdgeMapOptions, {field: value}, "task")
 
 
 # SAM ------------------------------------------------------------------------------------------------------------------

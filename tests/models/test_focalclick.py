@@ -26,6 +26,7 @@ from sambench.models.interactive.focalclick import Options
 from sambench.models.interactive.focalclick_network import FocalClickNetwork, aligned
 from sambench.models.interactive.focalclick_predictor import COARSE_CLICKS, FocalClickModel, focus_crop
 from sambench.models.interactive.zoom_in import Crop
+from sambench.plugins import options
 from sambench.types import Prompts
 
 __all__ = ["one_thread"]
@@ -264,5 +265,5 @@ def test_what_is_no_focalclick_on_segformer(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("values", [{"threshold": 0.0}, {"infer_size": 250}, {"focus_expansion": 0.5}])
 def test_options_out_of_range(values: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=next(iter(values))):
-        Options(**values)
+    with pytest.raises(UsageError, match=f"^model.{next(iter(values))}="):
+        options.build(Options, values, "model")

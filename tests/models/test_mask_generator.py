@@ -21,6 +21,7 @@ from sambench.models.common.mask_coder import MASKS, MaskCoder
 from sambench.models.common.mask_generator import GeneratorOptions, MaskGenerator, Proposals, crop_boxes
 from sambench.models.common.wrapper import PredictorModel
 from sambench.models.region_tree.region_tree import RegionTree
+from sambench.plugins import options
 from sambench.types import Mask, Prompts, View
 
 POINTS = frozenset({"points", "multimask"})
@@ -368,8 +369,8 @@ def test_options_of_the_release_and_of_the_paper_on_one_picture() -> None:
 
 def test_nothing_survives() -> None:
     view = Fixed([rectangle(1, 1, 5, 5)], [0.5])
-    for options in ({}, {"crop_n_layers": 1}, {"min_mask_region_area": 10}):
-        found = generate(view, pred_iou_thresh=0.9, **options)
+    for changes in ({}, {"crop_n_layers": 1}, {"min_mask_region_area": 10}):
+        found = generate(view, pred_iou_thresh=0.9, **changes)
         assert (len(found), found.rles, found.boxes.shape, found.points.shape) == (0, [], (0, 4), (0, 2))
 
 
@@ -389,21 +390,23 @@ def test_a_view_without_crops_cannot_be_asked_for_them() -> None:
         ("points_per_side", 0, "at least 1"),
         ("points_per_batch", 0, "at least 1"),
         ("crop_n_points_downscale_factor", 0, "at least 1"),
-        ("crop_n_layers", -1, "0 or more"),
-        ("stability_score_offset", float("nan"), "0 or more"),
-        ("box_nms_thresh", 1.5, "between 0 and 1"),
-        ("full_image_thresh", -0.1, "between 0 and 1"),
+        ("crop_n_layers", -1, "at least 0"),
+        ("stability_score_offset", float("nan"), "at least 0"),
+        ("box_nms_thresh", 1.5, "at least 0 and at most 1"),
+        ("full_image_thresh", -0.1, "at least 0 and at most 1"),
         ("crop_overlap_ratio", 1.0, "below 1"),
-        ("min_mask_region_area", -5, "0 or more"),
+        ("min_mask_region_area", -5, "at least 0"),
     ],
 )
 def test_options_that_cannot_be(field: str, value: Any, message: str) -> None:
-    with pytest.raises(ValueError, match=f"task.{field}.*{message}"):
-        GeneratorOptions(**{field: value})
+    with pytest.raises(UsageError, match=f"^task.{field}=.*{message}"):
+        options.build(GeneratorOptions, {field: value}, "task")
+    with pytest.raises(UsageError, match=f"^model.{field}=.*{message}"):
+        options.build(GeneratorOptions, {field: str(value)}, "model")
 
 
 def test_every_crop_has_a_point() -> None:
-    with pytest.raises(ValueError, match="no points for crop layer 2"):
+    with pytest.raises(ValueError, match=r"^points_per_side=3: .*no points for crop layer 2"):
         GeneratorOptions(points_per_side=3, crop_n_layers=2, crop_n_points_downscale_factor=2)
 
 

@@ -23,6 +23,7 @@ from sambench.models.interactive.click_maps import GridClick, discs, flipped
 from sambench.models.interactive.click_predictor import ClickModel
 from sambench.models.interactive.hrnet import folded
 from sambench.models.interactive.zoom_in import Crop, ZoomIn, box_of, clicks_in, overlap
+from sambench.plugins import options
 from sambench.types import Prompts
 
 TINY = "ritm_hrnet4s_ocr4"
@@ -233,8 +234,8 @@ def test_without_weights_the_message_says_which_file() -> None:
      ("clicks_limit", -1), ("prompt_batch", -1), ("zoom_expansion", 0.5), ("zoom_min_size", 0)],
 )  # fmt: skip
 def test_options_out_of_range(key: str, value: float) -> None:
-    with pytest.raises(ValueError, match=rf"model\.{key}="):
-        ritm.Options(**{key: value})  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=rf"^model\.{key}="):
+        options.build(ritm.Options, {key: value}, "model")
 
 
 # The model -----------------------------------------------------------------------------------------------------------

@@ -71,7 +71,7 @@ def test_on_a_cpu_attention_is_chunked_unless_asked_for_otherwise(checkpoint: st
 
 
 def test_options_are_refused_by_name() -> None:
-    with pytest.raises(UsageError, match=r"model\.attention='flash' is not one of: auto, chunked, sdpa"):
+    with pytest.raises(UsageError, match=r"model\.attention=flash: must be one of: auto, chunked, sdpa"):
         options.build(SamOptions, {"attention": "flash"}, "model")
     assert options.build(SamOptions, {"compile": "true"}, "model").compile is True
 

@@ -25,6 +25,7 @@ from sambench.models.interactive import simpleclick, simpleclick_weights
 from sambench.models.interactive.click_predictor import ClickModel
 from sambench.models.interactive.simpleclick import Options
 from sambench.models.interactive.simpleclick_network import SimpleClickNetwork
+from sambench.plugins import options
 from sambench.types import Prompts
 
 __all__ = ["one_thread"]
@@ -219,5 +220,5 @@ def test_other_click_maps_and_lacking_tensors(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("values", [{"threshold": 1.0}, {"crop": 400}, {"prompt_batch": -1}])
 def test_options_out_of_range(values: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=next(iter(values))):
-        Options(**values)
+    with pytest.raises(UsageError, match=f"^model.{next(iter(values))}="):
+        options.build(Options, values, "model")

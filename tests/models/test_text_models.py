@@ -36,6 +36,7 @@ from sambench.models.text import clip_sam, clipseg_sam, grounded_sam, text_compo
 from sambench.models.text.clip_sam import crop
 from sambench.models.text.clipseg_sam import hot_regions
 from sambench.models.text.text_model import Hits, Judged, Named, TextAnswers, answered, apart
+from sambench.plugins import options
 from sambench.types import Mask, Prediction, Prompts
 
 IMAGE = picture(60, 80)
@@ -638,9 +639,9 @@ def test_cards(name: str, option: str) -> None:
         assert "not the paper's model" in text.lower()
     for seen in card.trained_on:
         assert f"`{seen}`" in page
-    for value in vars(module.Options()):
-        assert f"``{value}``" in (module.Options.__doc__ or "")
-        assert f"`{value}`" in page
+    for described in options.described(module.Options):
+        assert described.meaning
+        assert f"`{described.name}`" in page
 
 
 def test_the_digest_is_of_every_part(folders: Mapping[str, Path], tmp_path: Path) -> None:
@@ -712,15 +713,19 @@ def test_a_tokenizer_that_cannot_be_had(folders: Mapping[str, Path], monkeypatch
             {"clip": "CLIP", "sam": "region_treee"},
             "unknown model 'region_treee'. Did you mean: region_tree",
         ),
-        ("clip_sam", {"templates": "a photo"}, "model.templates='a photo': each template has {} where"),
-        ("clip_sam", {"crop_scale": "0.5"}, "model.crop_scale=0.5: give at least 1"),
-        ("clip_sam", {"threshold": "1.5"}, "model.threshold=1.5 is not between 0 and 1"),
-        ("clip_sam", {"crop_batch": "-1"}, "model.crop_batch=-1 is negative"),
-        ("clip_sam", {"points_per_side": "0"}, "model.points_per_side=0: give at least 1"),
-        ("grounded_sam", {"nms": "2"}, "model.nms=2.0 is not between 0 and 1"),
-        ("grounded_sam", {"phrase_batch": "-1"}, "model.phrase_batch=-1 is negative"),
-        ("clipseg_sam", {"threshold": "nan"}, "model.threshold=nan is not between 0 and 1"),
-        ("clipseg_sam", {"phrase_batch": "-1"}, "model.phrase_batch=-1 is negative"),
+        (
+            "clip_sam",
+            {"templates": "a photo"},
+            "model.templates=a photo: must be a text, with {} in each template",
+        ),
+        ("clip_sam", {"crop_scale": "0.5"}, "model.crop_scale=0.5: must be a number, at least 1"),
+        ("clip_sam", {"threshold": "1.5"}, "model.threshold=1.5: must be a number, at least 0 and at most 1"),
+        ("clip_sam", {"crop_batch": "-1"}, "model.crop_batch=-1: must be an integer, at least 0"),
+        ("clip_sam", {"points_per_side": "0"}, "model.points_per_side=0: must be an integer, at least 1"),
+        ("grounded_sam", {"nms": "2"}, "model.nms=2: must be a number, at least 0 and at most 1"),
+        ("grounded_sam", {"phrase_batch": "-1"}, "model.phrase_batch=-1: must be an integer, at least 0"),
+        ("clipseg_sam", {"threshold": "nan"}, "model.threshold=nan: must be a number, at least 0 and at most 1"),
+        ("clipseg_sam", {"phrase_batch": "-1"}, "model.phrase_batch=-1: must be an integer, at least 0"),
     ],
 )
 def test_what_is_refused(name: str, values: Mapping[str, str], message: str, folders: Mapping[str, Path]) -> None:

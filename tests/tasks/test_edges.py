@@ -176,11 +176,11 @@ def row(id: str, counts: dict[str, list[int]]) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("values", "complaint"),
     [
-        ({"thresholds": "0"}, "task.thresholds=0: from 1 to 9999"),
-        ({"tolerance": "0"}, "task.tolerance=0.0: a share of the diagonal"),
+        ({"thresholds": "0"}, "task.thresholds=0: must be an integer, at least 1 and at most 9999"),
+        ({"tolerance": "0"}, "task.tolerance=0: must be a number, above 0 and at most 1"),
         ({"tolerance": "nan"}, "task.tolerance=nan"),
         ({"grid": "0"}, "task.grid=0"),
-        ({"boundary": "middle"}, "task.boundary='middle' is not one of: outer, inner, both"),
+        ({"boundary": "middle"}, "task.boundary=middle: must be one of: outer, inner, both"),
         ({"nms": "0.5"}, "unknown option task.nms"),
     ],
 )

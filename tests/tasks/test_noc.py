@@ -224,7 +224,7 @@ def test_stored_predictions_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("option", ["max_clicks", "min_area"])
 def test_options_are_at_least_one(option: str) -> None:
-    with pytest.raises(UsageError, match=rf"task\.{option}=0: at least 1"):
+    with pytest.raises(UsageError, match=rf"task\.{option}=0: must be an integer, at least 1$"):
         options.build(NumberOfClicks.Options, {option: "0"}, "task")
 
 

@@ -305,7 +305,7 @@ def test_defaults_are_the_papers_and_the_signature_says_what_is_not() -> None:
     # What changes time or place of writing and no number is not of the signature.
     same = Proposals.Options(points_per_batch=3, evaluator="reference", save_proposals=False)
     assert Proposals(same).signature == Proposals(default).signature
-    with pytest.raises(UsageError, match=r"task\.evaluator='fast' is not one of: compiled, reference"):
+    with pytest.raises(UsageError, match=r"task\.evaluator=fast: must be one of: compiled, reference"):
         options.build(Proposals.Options, {"evaluator": "fast"}, "task")
 
 

@@ -338,7 +338,7 @@ def test_attributes_of_many_values_are_left_alone() -> None:
 
 @pytest.mark.parametrize("by", ["", "a,,b", "a, b"])
 def test_attributes_are_named_without_spaces(by: str) -> None:
-    with pytest.raises(UsageError, match=r"task\.by=.*no spaces"):
+    with pytest.raises(UsageError, match=r"task\.by=.*no spaces around it"):
         options.build(Options, {"by": by}, "task")
 
 
@@ -367,7 +367,7 @@ def test_stored_masks_must_be_there_and_fit() -> None:
 
 @pytest.mark.parametrize("clicks", ["2,3", "1,1", "3,1", ""])
 def test_clicks_must_rise_from_one(clicks: str) -> None:
-    with pytest.raises(UsageError, match=r"task\.clicks"):
+    with pytest.raises(UsageError, match=r"task\.clicks=.*: must be integers, separated by commas, rising from 1$"):
         options.build(Options, {"clicks": clicks}, "task")
 
 

@@ -223,12 +223,12 @@ def test_negatives_need_names() -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"template": "a photo"}, "task.template=a photo: a text with one {}"),
-        ({"template": "{} and {}"}, "a text with one {}"),
-        ({"negatives": "-1"}, "task.negatives=-1 is negative"),
-        ({"presence": "nan"}, "task.presence=nan: a finite number"),
-        ({"truth": "panoptic"}, "is not one of: semantic, instance"),
-        ({"phrases": "captions"}, "is not one of: auto, class, expression"),
+        ({"template": "a photo"}, "task.template=a photo: must be a text, with one {}"),
+        ({"template": "{} and {}"}, "must be a text, with one {}"),
+        ({"negatives": "-1"}, "task.negatives=-1: must be an integer, at least 0"),
+        ({"presence": "nan"}, "task.presence=nan: must be a number, finite"),
+        ({"truth": "panoptic"}, "task.truth=panoptic: must be one of: semantic, instance"),
+        ({"phrases": "captions"}, "task.phrases=captions: must be one of: auto, class, expression"),
     ],
 )
 def test_options_that_make_no_sense(wrong: Mapping[str, str], message: str) -> None:

@@ -10,10 +10,11 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
 import numpy as np
 import torch
+from annotated_types import Ge
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -33,23 +34,18 @@ CPU_IMAGES = 1
 
 @dataclass(frozen=True)
 class PromptOptions:
-    """``weights``: a file with the authors' names of tensors. ``prompt_batch``: prompts decoded at once, 0 for what
-    suits the device."""
-
     weights: str = ""
-    prompt_batch: int = 0
-
-    def __post_init__(self) -> None:
-        if self.prompt_batch < 0:
-            raise ValueError(f"model.prompt_batch={self.prompt_batch} is negative")
+    """File with the authors' names of tensors."""
+    prompt_batch: Annotated[int, Ge(0)] = 0
+    """Prompts decoded at once; 0: 1 on a CPU, 64 on a GPU."""
 
 
 @dataclass(frozen=True)
 class EncoderOptions(PromptOptions):
-    """``weights``: a hub id, a folder, or a file; empty for the released weights of the model's name. ``dtype``: of
-    the encoder's matrix products. ``prompt_batch``: prompts decoded at once, 0 for what suits the device."""
-
+    weights: str = ""
+    """Hub id, folder or file; empty: the released weights of the model's name."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Type of the encoder's matrix products; residuals, normalisation and the decoder stay float32."""
 
 
 class Placed(Protocol):

@@ -11,10 +11,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Annotated, Any
 
 import cv2
 import numpy as np
+from annotated_types import Ge, Lt
 from numpy.typing import NDArray
 
 from sambench.core.mask import Mask
@@ -23,68 +24,55 @@ from sambench.errors import UsageError
 from sambench.masks import from_rle, to_rle
 from sambench.models.common.coded_masks import MaskFilter
 from sambench.models.common.point_grid import one_point_each, point_grid
+from sambench.plugins.options import UnitInterval
 
 Box = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
 class GeneratorOptions:
-    """Named as in the released generator, with its defaults; those that it does not have are marked (*).
+    """Named as in the released generator, with its defaults. It does not have ``multimask``, ``crop_edge_distance``,
+    ``full_image_thresh`` and ``keep_largest_region``."""
 
-    ``points_per_side``: of the grid over the full image; points lie at the centres of as many cells.
-    ``points_per_batch``: points prompted and filtered at once; changes time and memory, no mask.
-    ``multimask`` (*): three candidates a point, if the model has them; else one.
-    ``pred_iou_thresh``: a mask stays if its predicted IoU is above this; 0: all do.
-    ``stability_score_thresh``: a mask stays if its stability is at least this; 0: all do.
-    ``stability_score_offset``: stability is the IoU of the masks at logits above plus and above minus this.
-    ``box_nms_thresh``: of two masks of a crop whose boxes overlap more than this (IoU), the one of lower predicted
-    IoU goes.
-    ``crop_n_layers``: layer i, from 1 to this, cuts the image in 2^i x 2^i overlapping crops, each seen as an image of
-    its own; 0: the full image alone. Needs a view with ``crops`` (:class:`sambench.core.model.View`).
-    ``crop_nms_thresh``: the same among the masks of all crops, where the mask of the smaller crop stays.
-    ``crop_overlap_ratio``: overlap of the crops of layer 1, as a share of the image's short side; halves with each
-    layer.
-    ``crop_n_points_downscale_factor``: layer i has points_per_side / factor^i points per side.
-    ``crop_edge_distance`` (*): a mask goes if its box lies within so many pixels of an edge of its crop that is not
-    within so many pixels of the image's.
-    ``full_image_thresh`` (*): a mask goes if it covers at least this share of the image; 0: none does.
-    ``min_mask_region_area``: holes and separate regions (8 neighbours) of fewer pixels are filled and removed, and
-    boxes that have become duplicates suppressed, unchanged masks before changed ones; 0: nothing is done.
-    ``keep_largest_region`` (*): of a mask whose regions are all smaller the largest stays; else the mask goes.
-    """
-
-    points_per_side: int = 32
-    points_per_batch: int = 64
+    points_per_side: Annotated[int, Ge(1)] = 32
+    """Points per side of the grid over the full image, at the centres of as many cells."""
+    points_per_batch: Annotated[int, Ge(1)] = 64
+    """Points prompted and filtered at once; changes time and memory, no mask."""
     multimask: bool = True
+    """Three candidates per point, if the model has them; `false`: one."""
     pred_iou_thresh: float = 0.88
-    stability_score_thresh: float = 0.95
-    stability_score_offset: float = 1.0
-    box_nms_thresh: float = 0.7
-    crop_n_layers: int = 0
-    crop_nms_thresh: float = 0.7
-    crop_overlap_ratio: float = 512 / 1500
-    crop_n_points_downscale_factor: int = 1
-    crop_edge_distance: float = 20.0
-    full_image_thresh: float = 0.0
-    min_mask_region_area: int = 0
+    """Keep a mask whose predicted IoU is above this; 0: keep all."""
+    stability_score_thresh: UnitInterval = 0.95
+    """Keep a mask whose stability is at least this; 0: keep all."""
+    stability_score_offset: Annotated[float, Ge(0)] = 1.0
+    """Stability is the IoU of the masks at logits above plus and above minus this."""
+    box_nms_thresh: UnitInterval = 0.7
+    """Of two masks of a crop whose boxes overlap more than this (IoU), drop the one of lower predicted IoU."""
+    crop_n_layers: Annotated[int, Ge(0)] = 0
+    """Layer i, from 1 to this, cuts the image into 2^i x 2^i overlapping crops, each seen as an image of its own;
+    0: the full image alone."""  # A view needs `crops`, see sambench.core.model.View.
+    crop_nms_thresh: UnitInterval = 0.7
+    """The same as `box_nms_thresh` among the masks of all crops; the mask of the smaller crop stays."""
+    crop_overlap_ratio: Annotated[float, Ge(0), Lt(1)] = 512 / 1500
+    """Overlap of the crops of layer 1, as a share of the image's short side; halves with each layer."""
+    crop_n_points_downscale_factor: Annotated[int, Ge(1)] = 1
+    """Layer i has points_per_side / factor^i points per side."""
+    crop_edge_distance: Annotated[float, Ge(0)] = 20.0
+    """Drop a mask whose box is within this many pixels of an edge of its crop that is not within as many pixels of
+    the image's."""
+    full_image_thresh: UnitInterval = 0.0
+    """Drop a mask that covers at least this share of the image; 0: drop none."""
+    min_mask_region_area: Annotated[int, Ge(0)] = 0
+    """Fill holes and remove separate regions (8 neighbours) of fewer pixels, then suppress boxes that have become
+    duplicates, unchanged masks before changed ones; 0: change nothing."""
     keep_largest_region: bool = True
+    """Of a mask whose regions are all smaller keep the largest; `false`: drop the mask."""
 
     def __post_init__(self) -> None:
-        for name in ("points_per_side", "points_per_batch", "crop_n_points_downscale_factor"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"task.{name}={getattr(self, name)}: give at least 1")
-        for name in ("stability_score_offset", "crop_n_layers", "crop_edge_distance", "min_mask_region_area"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"task.{name}={getattr(self, name)} is not 0 or more")
-        for name in ("stability_score_thresh", "box_nms_thresh", "crop_nms_thresh", "full_image_thresh"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"task.{name}={getattr(self, name)} is not between 0 and 1")
-        if not 0 <= self.crop_overlap_ratio < 1:
-            raise ValueError(f"task.crop_overlap_ratio={self.crop_overlap_ratio}: at least 0 and below 1")
         if self.crop_points_per_side(self.crop_n_layers) < 1:
             raise ValueError(
-                f"task.points_per_side={self.points_per_side} and task.crop_n_points_downscale_factor="
-                f"{self.crop_n_points_downscale_factor} leave no points for crop layer {self.crop_n_layers}"
+                f"points_per_side={self.points_per_side}: with crop_n_points_downscale_factor="
+                f"{self.crop_n_points_downscale_factor} leaves no points for crop layer {self.crop_n_layers}"
             )
 
     def crop_points_per_side(self, layer: int) -> int:

@@ -11,9 +11,10 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
+from annotated_types import Ge, MinLen
 from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.color import rgb2gray
@@ -24,6 +25,7 @@ from sambench.core.mask import Image
 from sambench.core.model import Model, Prediction, Prompts, View
 from sambench.models.cards import WeightsInfo
 from sambench.models.edges import kernels
+from sambench.plugins.options import Finite, Positive
 
 VERSION = 1
 """Counted up whenever a map changes, so that runs of two versions are never taken for one model."""
@@ -31,42 +33,26 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class SobelOptions:
-    """``sigma``: of a Gaussian on the image before the gradient, in pixels; 0: none."""
-
-    sigma: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.sigma < math.inf:
-            raise ValueError(f"model.sigma={self.sigma} is not a length in pixels")
+    sigma: Annotated[Finite, Ge(0)] = 0.0
+    """Sigma of a Gaussian on the image before the gradient, pixels; 0: none."""
 
 
 @dataclass(frozen=True)
 class CannyOptions:
-    """``sigma``: of the Gaussian whose derivatives are the gradient, in pixels."""
-
-    sigma: float = 2.0
-
-    def __post_init__(self) -> None:
-        if not 0 < self.sigma < math.inf:
-            raise ValueError(f"model.sigma={self.sigma} is not a positive length in pixels")
+    sigma: Positive = 2.0
+    """Sigma of the Gaussian whose derivatives are the gradient, pixels."""
 
 
 @dataclass(frozen=True)
 class FelzenszwalbOptions:
-    """As in ``skimage.segmentation.felzenszwalb``: ``scales`` (one segmentation each; larger ones have larger
-    segments), ``sigma`` of the smoothing in pixels, ``min_size`` of a segment in pixels."""
+    """As in ``skimage.segmentation.felzenszwalb``."""
 
-    scales: tuple[float, ...] = (50.0, 100.0, 200.0, 400.0, 800.0, 1600.0, 3200.0, 6400.0)
-    sigma: float = 0.8
-    min_size: int = 50
-
-    def __post_init__(self) -> None:
-        if not self.scales or not all(0 < scale < math.inf for scale in self.scales):
-            raise ValueError(f"model.scales={','.join(map(str, self.scales))}: give positive numbers")
-        if not 0 <= self.sigma < math.inf:
-            raise ValueError(f"model.sigma={self.sigma} is not a length in pixels")
-        if self.min_size < 1:
-            raise ValueError(f"model.min_size={self.min_size}: give at least 1")
+    scales: Annotated[tuple[Positive, ...], MinLen(1)] = (50.0, 100.0, 200.0, 400.0, 800.0, 1600.0, 3200.0, 6400.0)
+    """`scale` of each segmentation; larger ones have larger segments."""
+    sigma: Annotated[Finite, Ge(0)] = 0.8
+    """Sigma of the smoothing, pixels."""
+    min_size: Annotated[int, Ge(1)] = 50
+    """Least pixels of a segment."""
 
 
 def locate(name: str, options: Any) -> WeightsInfo:

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import cv2
 import numpy as np
+from annotated_types import Ge
 from numpy.typing import NDArray
 from scipy.ndimage import correlate1d
 
@@ -22,6 +23,7 @@ from sambench.core.model import Prediction, View
 from sambench.models.common.logit_windows import SoftPrediction
 from sambench.models.common.point_grid import one_point_each, point_grid
 from sambench.models.common.wrapper import ModelAnswerError
+from sambench.plugins.options import Positive, UnitInterval
 
 MARGIN = 2
 """Pixels around a mask that its boundary's gradients depend on: one outside, and its neighbour."""
@@ -31,48 +33,35 @@ EPSILON = 1e-5
 
 @dataclass(frozen=True)
 class EdgeMapOptions:
-    """Every step that the paper leaves open, with the recommended reading as default.
+    """Every step that the paper leaves open, with the recommended reading as default."""
 
-    ``grid``: points per side, at the centres of as many cells (protocol §1.4).
-    ``box_nms``: of two masks whose boxes overlap more than this (IoU), the one of lower predicted IoU goes.
-    ``box_nms_batch``: 0: over all masks of the image at once. A number: first among the masks of as many points,
-    then over what is left, as a public re-implementation does (64).
-    ``boundary``: which ring of a mask keeps its gradient: ``outer``, the background pixels next to the mask (8
-    neighbours), ``inner``, its own pixels next to the background, or ``both``.
-    ``holes``: the boundaries of holes count too.
-    ``padding``: what the Sobel filter sees beyond the image: ``replicate``, ``reflect`` (without repeating the
-    border pixel) or ``zero`` (which makes edges of the frame).
-    ``blur_radius``: of a triangle filter on the map before thinning; 0: none.
-    ``edge_nms``: thin the map. ``orientation_radius``: of the triangle filter on the map from which the direction of
-    an edge is taken. ``nms_radius``: pixels to either side that an edge is compared with. ``nms_multiplier``: a pixel
-    goes if one of them is stronger than this times its strength. ``nms_border``: pixels over which the map fades at
-    the frame.
-    """
-
-    grid: int = 16
-    box_nms: float = 0.7
-    box_nms_batch: int = 0
+    grid: Annotated[int, Ge(1)] = 16
+    """Points per side, at the centres of as many cells (protocol §1.4)."""
+    box_nms: UnitInterval = 0.7
+    """Of two masks whose boxes overlap more than this (IoU), drop the one of lower predicted IoU."""
+    box_nms_batch: Annotated[int, Ge(0)] = 0
+    """0: box NMS over all masks of the image; N: first among the masks of each N points, then over the rest, as a
+    public re-implementation does (64)."""
     boundary: Literal["outer", "inner", "both"] = "outer"
+    """Ring of a mask that keeps its gradient: `outer`, the background pixels next to the mask (8 neighbours); `inner`,
+    its own pixels next to the background."""
     holes: bool = True
+    """Count the boundaries of holes too."""
     padding: Literal["replicate", "reflect", "zero"] = "replicate"
-    blur_radius: int = 0
+    """What the Sobel filter sees beyond the image: `reflect` does not repeat the border pixel, `zero` makes edges of
+    the frame."""
+    blur_radius: Annotated[int, Ge(0)] = 0
+    """Radius of a triangle filter on the map before edge NMS; 0: none."""
     edge_nms: bool = True
-    orientation_radius: int = 4
-    nms_radius: int = 1
-    nms_multiplier: float = 1.01
-    nms_border: int = 5
-
-    def __post_init__(self) -> None:
-        for name, least in (("grid", 1), ("nms_radius", 1)):
-            if getattr(self, name) < least:
-                raise ValueError(f"task.{name}={getattr(self, name)}: give at least {least}")
-        for name in ("box_nms_batch", "blur_radius", "orientation_radius", "nms_border"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"task.{name}={getattr(self, name)} is negative")
-        if not 0 <= self.box_nms <= 1:
-            raise ValueError(f"task.box_nms={self.box_nms} is not between 0 and 1")
-        if not 0 < self.nms_multiplier < float("inf"):
-            raise ValueError(f"task.nms_multiplier={self.nms_multiplier} is not a positive number")
+    """Thin the map to its ridges."""
+    orientation_radius: Annotated[int, Ge(0)] = 4
+    """Radius of the triangle filter on the map from which the direction of an edge is taken."""
+    nms_radius: Annotated[int, Ge(1)] = 1
+    """Pixels to either side that an edge is compared with."""
+    nms_multiplier: Positive = 1.01
+    """Drop a pixel if one of those is stronger than this times its strength."""
+    nms_border: Annotated[int, Ge(0)] = 5
+    """Pixels over which the map fades at the frame."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -34,14 +34,16 @@ FILES = {"fast_sam_x": ("FastSAM-x.pt", "FastSAM.pt"), "fast_sam_s": ("FastSAM-s
 
 @dataclass(frozen=True)
 class Options:
-    """``weights``: the authors' file. ``confidence``: objects below are left out. ``iou``: of two boxes that overlap
-    more, one is left out. ``side``: pixels of the long side of the input. The defaults are those of the authors'
-    ``Inference.py``."""
+    """The defaults are those of the authors' ``Inference.py``."""
 
     weights: str = ""
+    """The authors' file."""
     confidence: float = 0.4
+    """Leave out objects below this confidence."""
     iou: float = 0.9
+    """Of two boxes that overlap more than this (IoU), leave one out."""
     side: int = 1024
+    """Long side of the input, pixels."""
 
 
 class Everything(Protocol):

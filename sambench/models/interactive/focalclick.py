@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
+
+from annotated_types import Ge, MultipleOf
 
 from sambench.models.cards import WeightsInfo
 from sambench.models.common import checkpoints
@@ -12,6 +15,7 @@ from sambench.models.interactive.click_checkpoints import find, refuse_other
 from sambench.models.interactive.click_predictor import Settings
 from sambench.models.interactive.focalclick_predictor import FocalClickModel
 from sambench.models.interactive.zoom_in import ZoomIn
+from sambench.plugins.options import Probability
 
 CPU_PROMPTS = 1
 GPU_PROMPTS = 32
@@ -27,29 +31,20 @@ ZOOM_CUT = 0.49
 
 @dataclass(frozen=True)
 class Options:
-    """``weights``: a checkpoint file. ``threshold``: a pixel is foreground if its probability is above it.
-    ``infer_size``: pixels per side of both networks' inputs. The authors document 0.5 and 256, the defaults of
-    their script 0.49 and 384 (OQ-13). ``zoom_expansion``, ``focus_expansion``: sides of the crop that is looked at, and
-    of the refined one, over those of what they are to hold. ``prompt_batch``: prompts that go through the networks at
-    once, 0 for what suits the device."""
+    """Thresholds and sizes as the authors document them; the defaults of their script are 0.49 and 384 (OQ-13)."""
 
     weights: str = ""
-    threshold: float = 0.5
-    infer_size: int = 256
-    zoom_expansion: float = 1.4
-    focus_expansion: float = 1.4
-    prompt_batch: int = 0
-
-    def __post_init__(self) -> None:
-        if not 0 < self.threshold < 1:
-            raise ValueError(f"model.threshold={self.threshold}: a probability between 0 and 1")
-        if self.infer_size < 64 or self.infer_size % 64:
-            raise ValueError(f"model.infer_size={self.infer_size}: a multiple of 64 pixels")
-        for key, value in (("zoom_expansion", self.zoom_expansion), ("focus_expansion", self.focus_expansion)):
-            if value < 1:
-                raise ValueError(f"model.{key}={value}: at least 1")
-        if self.prompt_batch < 0:
-            raise ValueError(f"model.prompt_batch={self.prompt_batch} is negative")
+    """Checkpoint file."""
+    threshold: Probability = 0.5
+    """A pixel is foreground if its probability is above this."""
+    infer_size: Annotated[int, Ge(64), MultipleOf(64)] = 256
+    """Pixels per side of both networks' inputs."""
+    zoom_expansion: Annotated[float, Ge(1)] = 1.4
+    """Side of the crop that is looked at, over that of the object's box."""
+    focus_expansion: Annotated[float, Ge(1)] = 1.4
+    """Side of the refined crop, over that of the box of the pixels to refine."""
+    prompt_batch: Annotated[int, Ge(0)] = 0
+    """Prompts that go through the networks at once; 0: 1 on a CPU, 32 on a GPU."""
 
 
 def locate(name: str | None, options: Options) -> WeightsInfo:

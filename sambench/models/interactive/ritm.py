@@ -7,6 +7,9 @@ Answers equal the authors' NoBRS predictor's; ``docs/parity/ritm.md`` has the fi
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
+
+from annotated_types import Ge, Predicate
 
 from sambench.models.cards import WeightsInfo
 from sambench.models.common import checkpoints
@@ -14,6 +17,7 @@ from sambench.models.common.checkpoints import Source
 from sambench.models.interactive import ritm_weights
 from sambench.models.interactive.click_predictor import ClickModel, Settings
 from sambench.models.interactive.zoom_in import ZoomIn
+from sambench.plugins.options import Probability
 
 __all__ = ["Options", "WeightsInfo", "load", "locate", "recognise"]
 
@@ -24,48 +28,40 @@ GPU_PROMPTS = 16
 RELEASES = "https://github.com/saic-vul/ritm_interactive_segmentation/releases"
 
 
+def _is_not_0(value: int) -> bool:
+    """not 0"""
+    return value != 0
+
+
 @dataclass(frozen=True)
 class Options:
-    """``weights``: the authors' checkpoint. ``threshold``: a pixel is foreground if its probability is above it.
-    ``flip``: average with the mirrored image.
-
-    ``zoom``: from the second click on look at a crop around the object. ``zoom_size``: its long side at the network's
-    input, pixels (the authors take 600 for DAVIS). ``zoom_skip_clicks``: so many first clicks see the whole image at
-    native resolution; -1: none, and the first sees it at ``zoom_size``. ``zoom_expansion``: of the object's box.
-    ``zoom_min_size``: of a side of the crop, pixels of the image. ``zoom_recompute_iou``: below this overlap of the
-    crop wanted with the crop in use the crop moves. ``zoom_threshold``: of the probability of the object in its box.
-
-    ``clicks_limit``: so many first clicks are drawn, 0: all. ``prompt_batch``: prompts that go through the network at
-    once if their crops have one shape, 0: what suits the device.
-    """
+    """The defaults are the authors' (``scripts/evaluate_model.py``, mode ``NoBRS``, evaluation mode ``cvpr``)."""
 
     weights: str = ""
-    threshold: float = 0.49
+    """The authors' checkpoint."""
+    threshold: Probability = 0.49
+    """A pixel is foreground if its probability is above this."""
     flip: bool = True
+    """Average the logits with those of the mirrored input."""
     zoom: bool = True
-    zoom_size: int = 400
-    zoom_skip_clicks: int = 1
-    zoom_expansion: float = 1.4
-    zoom_min_size: int = 200
+    """From the second click on, look at a crop around the object."""
+    zoom_size: Annotated[int, Ge(1)] = 400
+    """Long side of the crop at the network's input, pixels; the authors take 600 for DAVIS, which has to be set."""
+    zoom_skip_clicks: Annotated[int, Ge(-1), Predicate(_is_not_0)] = 1
+    """Number of first clicks that see the whole image at native resolution; -1: none, and the first click sees it at
+    `zoom_size`."""
+    zoom_expansion: Annotated[float, Ge(1)] = 1.4
+    """Side of the crop over that of the box of the object and the positive clicks."""
+    zoom_min_size: Annotated[int, Ge(1)] = 200
+    """Least side of the crop, pixels of the image."""
     zoom_recompute_iou: float = 0.5
-    zoom_threshold: float = 0.5
-    clicks_limit: int = 0
-    prompt_batch: int = 0
-
-    def __post_init__(self) -> None:
-        for key, value in (("threshold", self.threshold), ("zoom_threshold", self.zoom_threshold)):
-            if not 0 < value < 1:
-                raise ValueError(f"model.{key}={value}: a probability above 0 and below 1")
-        for key, value in (("zoom_size", self.zoom_size), ("zoom_min_size", self.zoom_min_size)):
-            if value < 1:
-                raise ValueError(f"model.{key}={value}: at least 1 pixel")
-        for key, value in (("clicks_limit", self.clicks_limit), ("prompt_batch", self.prompt_batch)):
-            if value < 0:
-                raise ValueError(f"model.{key}={value} is negative")
-        if self.zoom_skip_clicks < -1 or self.zoom_skip_clicks == 0:
-            raise ValueError(f"model.zoom_skip_clicks={self.zoom_skip_clicks}: -1, or 1 and more")
-        if self.zoom_expansion < 1:
-            raise ValueError(f"model.zoom_expansion={self.zoom_expansion}: at least 1")
+    """Move the crop if its overlap (IoU) with the crop wanted is below this, or a positive click lies outside."""
+    zoom_threshold: Probability = 0.5
+    """A pixel belongs to the box of the object if its probability is above this."""
+    clicks_limit: Annotated[int, Ge(0)] = 0
+    """Number of first clicks that are drawn; 0: all."""
+    prompt_batch: Annotated[int, Ge(0)] = 0
+    """Prompts that go through the network at once, if their crops have one shape; 0: 1 on a CPU, 16 on a GPU."""
 
     def settings(self, radius: float, device: str) -> Settings:
         """``radius``: of a click's disc, as the checkpoint says."""

@@ -4,9 +4,10 @@ squashes image and crops to a square (docs/models/simpleclick.md)."""
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from annotated_types import Ge, MultipleOf
 
 from sambench.models.cards import WeightsInfo
 from sambench.models.common.checkpoints import Source
@@ -14,6 +15,7 @@ from sambench.models.interactive import simpleclick_weights
 from sambench.models.interactive.click_checkpoints import find, refuse_other
 from sambench.models.interactive.click_predictor import ClickModel, Settings
 from sambench.models.interactive.zoom_in import ZoomIn
+from sambench.plugins.options import Probability
 
 CPU_PROMPTS = 1
 GPU_PROMPTS = 16
@@ -22,24 +24,16 @@ GPU_PROMPTS = 16
 
 @dataclass(frozen=True)
 class Options:
-    """``weights``: a checkpoint file. ``dtype``: of the encoder's matrix products. ``threshold``: a pixel is foreground
-    if its probability is above it. ``crop``: pixels per side of the network's input (the authors' evaluation has 448,
-    and 672 for DAVIS alone). ``prompt_batch``: prompts that go through the network at once, 0 for what suits the
-    device."""
-
     weights: str = ""
+    """Checkpoint file."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    threshold: float = 0.49
-    crop: int = 448
-    prompt_batch: int = 0
-
-    def __post_init__(self) -> None:
-        if not 0 < self.threshold < 1:
-            raise ValueError(f"model.threshold={self.threshold}: a probability between 0 and 1")
-        if self.crop < 224 or self.crop % 224:
-            raise ValueError(f"model.crop={self.crop}: a multiple of the encoder's window, 224 pixels")
-        if self.prompt_batch < 0:
-            raise ValueError(f"model.prompt_batch={self.prompt_batch} is negative")
+    """Type of the encoder's matrix products."""
+    threshold: Probability = 0.49
+    """A pixel is foreground if its probability is above this."""
+    crop: Annotated[int, Ge(224), MultipleOf(224)] = 448
+    """Pixels per side of the network's input (the authors' evaluation has 448, and 672 for DAVIS alone)."""
+    prompt_batch: Annotated[int, Ge(0)] = 0
+    """Prompts that go through the network at once; 0: 1 on a CPU, 16 on a GPU."""
 
 
 def locate(name: str | None, options: Options) -> WeightsInfo:

@@ -11,10 +11,11 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import cv2
 import numpy as np
+from annotated_types import Ge
 from numpy.typing import NDArray
 
 from sambench.core.mask import Image, Mask
@@ -43,13 +44,8 @@ _DIRECTIONS = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], axis=1)
 
 @dataclass(frozen=True)
 class RegionTreeOptions:
-    """``max_pixels``: larger images are encoded at this many pixels, and masks are scaled up from there."""
-
-    max_pixels: int = 1 << 20
-
-    def __post_init__(self) -> None:
-        if self.max_pixels < 1:
-            raise ValueError(f"model.max_pixels is {self.max_pixels}: give at least 1")
+    max_pixels: Annotated[int, Ge(1)] = 1 << 20
+    """Encode larger images at this many pixels, and scale masks up from there."""
 
 
 Options = RegionTreeOptions

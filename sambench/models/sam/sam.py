@@ -50,15 +50,13 @@ CHUNK = 64
 
 @dataclass(frozen=True)
 class SamOptions(EncoderOptions):
-    """``weights``: a hub id, a folder, or a file; empty for the released weights of the model's name. ``dtype``: of
-    the encoder's matrix products. ``prompt_batch``: prompts decoded at once, 0 for what suits the device.
-    ``attention``: of the encoder, ``chunked``, a few queries and heads at a time as products and a softmax, or
-    ``sdpa``, torch's own with the relative positions as a bias, for as many queries at a time as the memory holds;
-    ``auto`` is ``chunked`` on a CPU and ``sdpa`` on a GPU. ``compile``: the encoder goes through ``torch.compile``,
-    which takes a C++ compiler on a CPU and Triton on a GPU."""
-
     attention: Literal["auto", "chunked", "sdpa"] = "auto"
+    """Of the encoder. `chunked`: a few queries and heads at a time as products and a softmax; `sdpa`: torch's
+    `scaled_dot_product_attention` with the relative positions as a bias, as many queries at a time as the memory
+    holds; `auto`: `chunked` on a CPU, `sdpa` on a GPU."""
     compile: bool = False
+    """Send the encoder, all but its attention, through `torch.compile` when it is loaded; needs a C++ compiler on a CPU
+    and Triton on a GPU."""
 
 
 Options = SamOptions

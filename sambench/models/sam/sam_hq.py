@@ -54,12 +54,9 @@ _RENAMED = rules(
 
 @dataclass(frozen=True)
 class SamHqOptions(EncoderOptions):
-    """``weights``: a hub id, a folder, or a file; empty for the released weights of the model's name. ``dtype``: of
-    the encoder's matrix products. ``prompt_batch``: prompts decoded at once, 0 for what suits the device.
-    ``hq_token_only``: the mask of the added token alone, one candidate; else its logits are added to those of SAM's
-    masks, as the authors evaluate (their demo advises the former for images of one object)."""
-
     hq_token_only: bool = False
+    """Answer the mask of the added token alone, one candidate, as the authors' demo advises for images of one object;
+    `false`: add its logits to those of SAM's masks, as the authors evaluate."""
 
 
 Options = SamHqOptions

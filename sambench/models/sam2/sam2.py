@@ -34,12 +34,9 @@ FILES = frozenset(f"{name}.pt" for name in HUB)
 
 @dataclass(frozen=True)
 class Sam2Options(EncoderOptions):
-    """``weights``: a hub id, a folder, or a file; empty for the released weights of the model's name. ``dtype``: of
-    the encoder's matrix products. ``prompt_batch``: prompts decoded at once, 0 for what suits the device.
-    ``dynamic_multimask``: where one mask is asked for and that mask is not stable, the best of the three is answered,
-    as the released predictor does."""
-
     dynamic_multimask: bool = True
+    """Where one mask is asked for and its stability at +-0.05 is below 0.98, answer the best of the three, as the
+    released predictor does."""
 
 
 Options = Sam2Options

@@ -42,16 +42,15 @@ HOLE = 10.0
 
 @dataclass(frozen=True)
 class Sam3Options(Sam2Options):
-    """``weights``: a hub id or a folder; empty for the released weights. ``dtype``: of the encoder's matrix products.
-    ``prompt_batch``: prompts decoded at once, 0 for what suits the device. ``dynamic_multimask``: where one mask is
-    asked for and that mask is not stable, the best of the three is answered, as the released predictor does.
-    ``fill_holes``: holes of so many cells of the logits (288 x 288) at most are filled, as the released predictor does;
-    0 for none. ``text_score``: instances of a phrase have at least this score. ``tokenizer``: a folder or hub id with
-    that of CLIP, if the weights' has none."""
-
+    weights: str = ""
+    """Hub id or folder; empty: the released weights."""
     fill_holes: int = 256
+    """Fill holes (8 neighbours) of at most this many cells of the 288 x 288 logits in masks for points and boxes, as
+    the released predictor does; 0: fill none."""
     text_score: float = 0.5
+    """Keep instances of a phrase with at least this score; 0: all of its 200 queries whose mask is not empty."""
     tokenizer: str = ""
+    """Folder or hub id with the tokenizer of CLIP, if that of the weights has none."""
 
 
 Options = Sam3Options

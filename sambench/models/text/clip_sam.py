@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
+from annotated_types import Ge, Predicate
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -26,6 +27,7 @@ from sambench.models.common.mask_generator import GeneratorOptions, MaskGenerato
 from sambench.models.text import text_components
 from sambench.models.text.text_components import Component, Images, Phrases, normalised
 from sambench.models.text.text_model import Judged, Named, TextModel, TextView, apart
+from sambench.plugins.options import Finite, UnitInterval
 
 KINDS = ("clip", "siglip")
 """What transformers calls the networks that will do."""
@@ -63,44 +65,31 @@ REMEMBERED = 8
 """Lists of phrases whose embeddings are kept: many images are asked about the same classes."""
 
 
+def _have_places(templates: str) -> bool:
+    """with {} in each template where the phrase goes"""
+    return all("{}" in template for template in templates.split("|"))
+
+
 @dataclass(frozen=True)
 class Options(GeneratorOptions):
-    __doc__ = f"""{GeneratorOptions.__doc__}
-    ``sam``: the promptable model that makes the masks, named as for ``--model``.
-    ``clip``: a CLIP or SigLIP, a hub id or a folder with its tokenizer and image processor.
-    ``templates``: what is said about a phrase, which stands for ``{{}}``; of several, separated by ``|``, the
-    embeddings are averaged.
-    ``crop_scale``: how much longer the side of a crop is than the longer side of the mask's box.
-    ``background``: what is in a crop besides the mask: ``keep``, or ``black``.
-    ``take``: what a phrase is answered with: ``best``, its best mask; ``all``, every mask that beats the neutral
-    phrases and does not overlap a better one by half.
-    ``threshold``: how probable a phrase has to be against each neutral one, for a mask to be an instance; 0: every
-    phrase has one.
-    ``crop_batch``: crops embedded at once, 0 for what suits the device.
-    """
-
     sam: str = "sam_vit_h"
+    """Promptable model that makes the masks, named as for `--model`."""
     clip: str = "openai/clip-vit-large-patch14-336"
-    templates: str = "{}"
-    crop_scale: float = 1.5
+    """CLIP or SigLIP: hub id, or folder with its tokenizer and image processor."""
+    templates: Annotated[str, Predicate(_have_places)] = "{}"
+    """Text around a phrase, which `{}` stands for: `a photo of a {}.`; of several, separated by `|`, the embeddings are
+    averaged."""
+    crop_scale: Annotated[Finite, Ge(1)] = 1.5
+    """Side of a crop over the longer side of the mask's box."""
     background: Literal["keep", "black"] = "keep"
+    """Pixels of a crop outside of the mask."""
     take: Literal["best", "all"] = "best"
-    threshold: float = 0.5
-    crop_batch: int = 0
-
-    def __post_init__(self) -> None:
-        try:
-            super().__post_init__()
-        except ValueError as error:
-            raise ValueError(str(error).replace("task.", "model.")) from error
-        if not all("{}" in template for template in self.templates.split("|")):
-            raise ValueError(f"model.templates={self.templates!r}: each template has {{}} where the phrase goes")
-        if not 1 <= self.crop_scale < float("inf"):
-            raise ValueError(f"model.crop_scale={self.crop_scale}: give at least 1")
-        if not 0 <= self.threshold <= 1:
-            raise ValueError(f"model.threshold={self.threshold} is not between 0 and 1")
-        if self.crop_batch < 0:
-            raise ValueError(f"model.crop_batch={self.crop_batch} is negative")
+    """Answer a phrase with its `best` mask, or with `all` that beat the neutral phrases and do not overlap a better one
+    by half."""
+    threshold: UnitInterval = 0.5
+    """Probability against each neutral phrase from which on a mask is an instance; 0: every phrase has one."""
+    crop_batch: Annotated[int, Ge(0)] = 0
+    """Crops embedded at once; 0: 8 on a CPU, 64 on a GPU."""
 
 
 def locate(name: str | None, options: Options) -> WeightsInfo:

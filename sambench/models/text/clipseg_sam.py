@@ -7,11 +7,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Annotated, Any
 
 import cv2
 import numpy as np
 import torch
+from annotated_types import Ge
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -25,6 +26,7 @@ from sambench.models.common.point_grid import one_point_each
 from sambench.models.text import text_components
 from sambench.models.text.text_components import Component
 from sambench.models.text.text_model import Judged, Named, TextModel, TextView, apart
+from sambench.plugins.options import UnitInterval
 
 RELEASED = {
     f"CIDAS/clipseg-{size}": frozenset({"openai_wit400m", "phrasecut", "coco"})
@@ -40,21 +42,14 @@ CPU_PHRASES, GPU_PHRASES = 8, 64
 
 @dataclass(frozen=True)
 class Options:
-    """``sam``: the promptable model that makes masks of clicks, named as for ``--model``. ``clipseg``: a hub id or a
-    folder with its tokenizer and image processor. ``threshold``: a pixel is hot from this probability on, and a phrase
-    without hot pixels is rejected. ``phrase_batch``: phrases whose heat maps are drawn at once, 0 for what suits the
-    device."""
-
     sam: str = "sam_vit_h"
+    """Promptable model that makes masks of clicks, named as for `--model`."""
     clipseg: str = "CIDAS/clipseg-rd64-refined"
-    threshold: float = 0.5
-    phrase_batch: int = 0
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.threshold <= 1:
-            raise ValueError(f"model.threshold={self.threshold} is not between 0 and 1")
-        if self.phrase_batch < 0:
-            raise ValueError(f"model.phrase_batch={self.phrase_batch} is negative")
+    """Hub id, or folder with its tokenizer and image processor."""
+    threshold: UnitInterval = 0.5
+    """Probability from which on a pixel is hot; a phrase without hot pixels is rejected."""
+    phrase_batch: Annotated[int, Ge(0)] = 0
+    """Phrases whose heat maps are drawn at once; 0: 8 on a CPU, 64 on a GPU."""
 
 
 def locate(name: str | None, options: Options) -> WeightsInfo:

@@ -8,10 +8,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+from annotated_types import Ge
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -23,6 +24,7 @@ from sambench.models.common.exact import exact_convolutions
 from sambench.models.text import text_components
 from sambench.models.text.text_components import Component, normalised
 from sambench.models.text.text_model import Judged, Named, TextModel, TextView, most_confident
+from sambench.plugins.options import UnitInterval
 
 RELEASED = {
     "IDEA-Research/grounding-dino-tiny": frozenset({"objects365", "goldg", "cap4m", "imagenet"}),
@@ -44,25 +46,18 @@ CPU_PHRASES, GPU_PHRASES = 1, 8
 
 @dataclass(frozen=True)
 class Options:
-    """``sam``: the promptable model that makes masks of the boxes, named as for ``--model``. ``detector``: a Grounding
-    DINO or OWLv2, a hub id or a folder with its tokenizer and image processor. ``threshold``: every box of a higher
-    score is an instance; ``none`` is what transformers has for the detector, 0.25 for Grounding DINO and 0.1 for OWLv2.
-    ``nms``: of two boxes of a phrase that overlap more (IoU) the one of the lower score goes; 1: none does.
-    ``phrase_batch``: phrases that Grounding DINO reads at once, 0 for what suits the device."""
-
     sam: str = "sam_vit_h"
+    """Promptable model that makes masks of the boxes, named as for `--model`."""
     detector: str = "IDEA-Research/grounding-dino-tiny"
-    threshold: float | None = None
-    nms: float = 0.8
-    phrase_batch: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("threshold", "nms"):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value <= 1:
-                raise ValueError(f"model.{name}={value} is not between 0 and 1")
-        if self.phrase_batch < 0:
-            raise ValueError(f"model.phrase_batch={self.phrase_batch} is negative")
+    """Grounding DINO or OWLv2: hub id, or folder with its tokenizer and image processor."""
+    threshold: UnitInterval | None = None
+    """Score above which every box is an instance; none: transformers' default for the detector, 0.25 for Grounding DINO
+    and 0.1 for OWLv2."""
+    nms: UnitInterval = 0.8
+    """Of two boxes of a phrase that overlap more than this (IoU), drop the one of the lower score, as in Grounded SAM's
+    demonstration; 1: drop none."""
+    phrase_batch: Annotated[int, Ge(0)] = 0
+    """Phrases that Grounding DINO reads at once; 0: 1 on a CPU, 8 on a GPU."""
 
 
 def locate(name: str | None, options: Options) -> WeightsInfo:
