@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from sambench.core.options import NoOptions
 from sambench.engine import deferred
 from sambench.engine.deferred import finished as finished_done
 from sambench.engine.job import BatchResult, Job, Result, TaskJob
@@ -20,7 +21,6 @@ from sambench.engine.result_writer import ShardWriter
 from sambench.engine.worker import Worker
 from sambench.errors import DataError, UsageError
 from sambench.models import zoo
-from sambench.plugins.options import NoOptions
 from sambench.runs.directory import RunDirectory, RunSpec, check_file_name, failures
 from sambench.types import DeferredResult, SampleResult
 

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from sambench.core.options import NoOptions
 from sambench.engine.job import Batch, Job, TaskJob, batches, failure_of
 from sambench.engine.worker import Worker
 from sambench.errors import DataError
 from sambench.models import zoo
-from sambench.plugins.options import NoOptions
 from sambench.runs.directory import Failure
 from sambench.types import Image, Mask, Model, Prompts, View
 

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 import pytest
 from annotated_types import Ge, Gt, Le, MinLen, MultipleOf, Predicate
 
+from sambench.core.options import NoOptions
 from sambench.errors import UsageError
 from sambench.plugins import options
 
@@ -129,7 +130,7 @@ def test_options_describe_themselves() -> None:
     assert described["pair"].meaning == "A number of things."
     assert described["deep"].choices == ("true", "false")
     assert options.about(Declared) == "Options that say what they take."
-    assert options.about(Example) == options.about(options.NoOptions) == ""
+    assert options.about(Example) == options.about(NoOptions) == ""
 
 
 def test_what_was_made_at_run_time_has_no_meanings() -> None:
