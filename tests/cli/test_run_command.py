@@ -92,36 +92,38 @@ def test_a_limited_run_goes_on_to_the_full_one(
     assert summary(out) == summary(undisturbed)
 
 
-COUNTED = """
-import atexit, os, sys, threading
-calls, last, since = 0, int(os.environ["CALLS"]), os.environ["SINCE"]
+KILLED = """
+import os, sys, threading
+shards, calls = int(sys.argv.pop(1)), int(sys.argv.pop(1))
 
 def count(frame, event, argument):
     global calls
-    calls += 1
-    if calls >= last:
+    calls -= 1
+    if calls <= 0:
         os.kill(os.getpid(), 9)
 
 def begin():
     threading.setprofile(count)
     sys.setprofile(count)
 
-if since == "start":
+if not shards:
     begin()
 import sambench.engine.result_writer as writer
 
 class Counted(writer.ShardWriter):
-    def __init__(self, directory):
-        begin()
-        super().__init__(directory)
+    def flush(self):
+        global shards
+        shards -= 1
+        if not shards:
+            begin()
+        super().flush()
 
 writer.ShardWriter, writer.FLUSH_SAMPLES = Counted, 1
-atexit.register(lambda: print(calls, file=sys.stderr))
 from sambench.cli.main import main
 main()
 """
-"""``python -c`` of it is ``sambench`` that kills itself at the given call of a function, also of one in C, counted
-since its start or since it begins to write records."""
+"""``python -c`` of it is ``sambench`` that kills itself at a call of a function, also of one in C: counted
+from the given shard on, which it begins to write then; shard 0 is its start."""
 
 
 @pytest.mark.timeout(3000)  # twenty starts of a run, which take long where the cores are taken
@@ -129,20 +131,14 @@ def test_kill_nine_at_random_moments(undisturbed: Path, toy_data: Path, toy_mode
     """At least 20 kills, of runs with one worker and with two; then the records are those of a quiet run."""
     rng = random.Random(1)
     kills = partial = attempt = 0
-
-    def run(out: Path, workers: int, calls: int, since: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-c", COUNTED, *arguments(toy_data, toy_model, out, "--workers", workers)]
-        environment = {**os.environ, "CALLS": str(calls), "SINCE": since}
-        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-
-    quiet = [run(tmp_path / f"quiet{workers}", workers, 10**15, "write") for workers in (1, 2)]
-    calls = [int(done.stderr.split()[-1]) for done in quiet]
     while kills < 20:
         out = tmp_path / f"killed{attempt}"
         while True:
-            # Sometimes at any moment from the start on, mostly while records are written.
-            since, limit = ("start", 300_000) if rng.random() < 0.2 else ("write", calls[attempt % 2])
-            done = run(out, 1 + attempt % 2, rng.randrange(1, limit), since)
+            # Sometimes at any moment from the start on, mostly while records are written or soon after.
+            from_start = rng.random() < 0.2
+            moment = (0, rng.randrange(500_000)) if from_start else (rng.randrange(1, 6), rng.randrange(5000))
+            command = [*map(str, moment), *arguments(toy_data, toy_model, out, "--workers", 1 + attempt % 2)]
+            done = subprocess.run([sys.executable, "-c", KILLED, *command], capture_output=True, text=True, check=False)
             if done.returncode == 0:
                 break
             assert done.returncode == -signal.SIGKILL, done.stderr
