@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
 
 from sambench.readers.pairs import TrimapDataset, TrimapOptions, locate_pairs
 from sambench.types import Archive, Card, Semantics, Split
@@ -45,7 +44,7 @@ CARD = Card(
 
 
 class Berkeley(TrimapDataset):
-    card: ClassVar[Card] = CARD
+    card = CARD
     Options = TrimapOptions
     _further = True
 

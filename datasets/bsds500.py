@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,7 +53,7 @@ _VARIABLE = "groundTruth"
 
 
 class Bsds500(Dataset):
-    card: ClassVar[Card] = CARD
+    card = CARD
 
     def __init__(self, root: Path, split: str, options: NoOptions) -> None:
         self.root, self._split = root, split

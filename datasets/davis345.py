@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
 
 from sambench.readers.pairs import PairedDataset, locate_pairs, read_any_colour
 from sambench.types import Archive, Card, GroundTruth, NoOptions, Semantics, Split
@@ -45,7 +44,7 @@ CARD = Card(
 
 
 class Davis345(PairedDataset):
-    card: ClassVar[Card] = CARD
+    card = CARD
 
     def __init__(self, root: Path, split: str, options: NoOptions) -> None:
         self._images, self._masks = root / "img", root / "gt"

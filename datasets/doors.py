@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import ClassVar
 
 from typing_extensions import override
 
@@ -58,7 +57,7 @@ _LISTS = ("T", "V", "Te1", "Te2")
 
 
 class Doors(ListedDataset):
-    card: ClassVar[Card] = CARD
+    card = CARD
 
     @dataclass(frozen=True)
     class Options:

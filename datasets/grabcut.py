@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
 
 from sambench.readers.pairs import TrimapDataset, TrimapOptions, locate_pairs
 from sambench.types import Archive, Card, Semantics, Split
@@ -45,7 +44,7 @@ CARD = Card(
 
 
 class GrabCut(TrimapDataset):
-    card: ClassVar[Card] = CARD
+    card = CARD
     Options = TrimapOptions
 
     def __init__(self, root: Path, split: str, options: TrimapOptions) -> None:

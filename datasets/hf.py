@@ -39,7 +39,7 @@ CARD = Card(
 
 
 class HuggingFace(Dataset):
-    card: ClassVar[Card] = CARD
+    card = CARD
     arguments: ClassVar[tuple[str, ...]] = ("source",)
 
     @dataclass(frozen=True)

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path, PurePosixPath
-from typing import ClassVar
 
 from PIL import Image as Pillow
 from typing_extensions import override
@@ -59,7 +58,7 @@ _LEAST = 0.9
 
 
 class Ibd(ListedDataset):
-    card: ClassVar[Card] = CARD
+    card = CARD
 
     @dataclass(frozen=True)
     class Options:

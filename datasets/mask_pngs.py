@@ -39,7 +39,7 @@ CARD = Card(
 
 
 class MaskPngs(Dataset):
-    card: ClassVar[Card] = CARD
+    card = CARD
     arguments: ClassVar[tuple[str, ...]] = ("dir",)
 
     @dataclass(frozen=True)

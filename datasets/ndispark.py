@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
 
 from sambench.errors import UsageError
 from sambench.readers.coco_json import CocoDataset, CocoReader, base_of, images_in
@@ -52,7 +51,7 @@ _PREFIXES = {"train": "train", "validation": "val"}
 
 
 class Ndispark(CocoDataset):
-    card: ClassVar[Card] = CARD
+    card = CARD
     Options = ListingOptions
 
     def __init__(self, root: Path, split: str, options: ListingOptions) -> None:

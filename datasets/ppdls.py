@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cached_property, partial
 from pathlib import Path
-from typing import ClassVar
 
 from typing_extensions import override
 
@@ -57,7 +56,7 @@ CARD = Card(
 
 
 class Ppdls(ListedDataset):
-    card: ClassVar[Card] = CARD
+    card = CARD
     Options = ListingOptions
 
     def __init__(self, root: Path, split: str, options: ListingOptions) -> None:

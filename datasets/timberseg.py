@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Literal
 
 from sambench.readers.coco_json import CocoDataset, CocoReader, base_of, images_in
 from sambench.readers.listing import ListingOptions
@@ -40,7 +40,7 @@ CARD = Card(
 
 
 class Timberseg(CocoDataset):
-    card: ClassVar[Card] = CARD
+    card = CARD
 
     @dataclass(frozen=True)
     class Options(ListingOptions):

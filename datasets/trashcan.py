@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Literal
 
 from sambench import masks
 from sambench.readers.coco_json import CocoDataset, CocoReader, base_of, images_in
@@ -56,7 +56,7 @@ CARD = Card(
 
 
 class Trashcan(CocoDataset):
-    card: ClassVar[Card] = CARD
+    card = CARD
 
     @dataclass(frozen=True)
     class Options(ListingOptions):
