@@ -97,8 +97,7 @@ class Bsds500(Dataset):
 
     @cached_property
     def _images(self) -> Mapping[str, Path]:
-        at = self._at("images")
-        return files_by_stem(at, {".jpg"}) if at.is_dir() else {}
+        return files_by_stem(self._at("images"), {".jpg"}, missing_ok=True)
 
     @cached_property
     def _truths(self) -> Mapping[str, Path]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -13,9 +13,9 @@ from typing_extensions import override
 from sambench.errors import DataError, UsageError
 from sambench.readers import via_json
 from sambench.readers.files import candidates, files_by_stem, list_folder
-from sambench.readers.images import SUFFIXES, image_size, read_image, read_labels
-from sambench.readers.listing import ListedDataset, Listing, MissingImages, list_images
-from sambench.types import Archive, Card, GroundTruth, PaperUse, Sample, Semantics, Split
+from sambench.readers.images import SUFFIXES, read_labels
+from sambench.readers.listing import ImageFileDataset, Listing, MissingImages, list_images
+from sambench.types import Archive, Card, GroundTruth, PaperUse, Semantics, Split
 
 CARD = Card(
     name="streets",
@@ -46,7 +46,7 @@ CARD = Card(
 )
 
 
-class Streets(ListedDataset):
+class Streets(ImageFileDataset):
     card = CARD
 
     @dataclass(frozen=True)
@@ -66,16 +66,10 @@ class Streets(ListedDataset):
         bare = (at for at in bases if at.name == "vehicleannotations" and (at / "images").is_dir())
         return next((at for at in bases if _annotations(at)), next(bare, None))
 
-    def load(self, id: str) -> Sample:
-        if id not in self._names:
-            raise DataError(f"{self._file.path}: no image {id}")
-        path = self.image_file(id)
-        size = image_size(path)
-        return Sample(id, size, partial(read_image, path), partial(self._truth, id, size))
-
     @override
     def image_file(self, id: str) -> Path:
-        """The image of an id, or the path where it should be."""
+        if id not in self._names:
+            raise DataError(f"{self._file.path}: no image {id}")
         return self._images.get(id, self.root / "images" / self._names[id])
 
     def _list(self) -> Listing:
@@ -124,8 +118,7 @@ class Streets(ListedDataset):
 
     @cached_property
     def _images(self) -> Mapping[str, Path]:
-        at = self.root / "images"
-        return files_by_stem(at, SUFFIXES) if at.is_dir() else {}
+        return files_by_stem(self.root / "images", SUFFIXES, missing_ok=True)
 
 
 def _annotations(base: Path) -> Path | None:

@@ -95,7 +95,6 @@ class WoodScape(ListedDataset):
 
     @override
     def image_file(self, id: str) -> Path:
-        """The image of an id, or the path where it should be."""
         return self._images.get(id, self._pictures / f"{id}.png")
 
     def _list(self) -> Listing:
@@ -115,7 +114,7 @@ class WoodScape(ListedDataset):
 
     @cached_property
     def _images(self) -> Mapping[str, Path]:
-        return files_by_stem(self._pictures, SUFFIXES) if self._pictures.is_dir() else {}
+        return files_by_stem(self._pictures, SUFFIXES, missing_ok=True)
 
     def _read(self, path: Path) -> Scene:
         return read_scene(path, merge_groups=self.options.merge_groups, drop_classes=self.options.drop_classes)

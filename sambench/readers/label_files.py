@@ -6,16 +6,44 @@ import hashlib
 import os
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
 
-from sambench.errors import UsageError
+from sambench.core.dataset import GroundTruth
+from sambench.errors import DataError, UsageError
 from sambench.readers.index_cache import Arrays, cached
-from sambench.readers.listing import Listing, count_masks, list_images
+from sambench.readers.listing import ImageFileDataset, Listing, count_masks, list_images
 
 _KIND = "counts-1"
+
+
+class LabelFileDataset(ImageFileDataset):
+    """The part of a dataset plugin that a label file for each image answers. The plugin sets ``_label_folder`` and says
+    what lies there in ``_labels``, by id, and reads a file in ``_read``, for its count too."""
+
+    _label_folder: Path
+    _label_kind: str = "label"
+
+    @cached_property
+    def _labels(self) -> Mapping[str, Path]:
+        raise NotImplementedError
+
+    def _read(self, path: Path, size: tuple[int, int] | None) -> GroundTruth:
+        """``size``: ``(H, W)`` of the image, None to count only."""
+        raise NotImplementedError
+
+    def _count(self, path: Path) -> int:
+        return len(self._read(path, None).instances)
+
+    def _label_file(self, id: str) -> Path:
+        if id not in self._labels:
+            raise DataError(f"{self._label_folder}: no {self._label_kind} {id}")
+        return self._labels[id]
+
+    def _truth_of(self, id: str, size: tuple[int, int]) -> Callable[[], GroundTruth]:
+        return partial(self._read, self._label_file(id), size)
 
 
 def list_label_files(

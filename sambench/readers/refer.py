@@ -174,7 +174,8 @@ def refer_card(
         f"and {images} (no login).\n"
         f"Unpack both in DATA_ROOT/{folder}/, or the images in DATA_ROOT/coco/.",
         layout=f"{folder}/\n  instances.json\n{refs}"
-        "  train2014/COCO_train2014_000000098304.jpg     (or in coco/, or in images/mscoco/images/, beside this folder)",
+        "  train2014/COCO_train2014_000000098304.jpg     "
+        "(or in coco/, or in images/mscoco/images/, beside this folder)",
         kind="instance",
         splits=splits,
         default_split=default_split,
