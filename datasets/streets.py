@@ -12,8 +12,8 @@ from typing_extensions import override
 
 from sambench.errors import DataError, UsageError
 from sambench.readers import via_json
-from sambench.readers.files import candidates, files_by_stem, list_folder
-from sambench.readers.images import SUFFIXES, read_labels
+from sambench.readers.files import candidates, list_folder
+from sambench.readers.images import read_labels
 from sambench.readers.listing import ImageFileDataset, Listing, MissingImages, list_images
 from sambench.types import Archive, Card, GroundTruth, PaperUse, Semantics, Split
 
@@ -58,7 +58,7 @@ class Streets(ImageFileDataset):
         missing_images: MissingImages = "exclude"
 
     def __init__(self, root: Path, split: str, options: Options) -> None:
-        self.root, self.options = root, options
+        self.root, self.options, self._image_folder = root, options, root / "images"
 
     @classmethod
     def locate(cls, root: Path, split: str, options: Options) -> Path | None:
@@ -70,7 +70,7 @@ class Streets(ImageFileDataset):
     def image_file(self, id: str) -> Path:
         if id not in self._names:
             raise DataError(f"{self._file.path}: no image {id}")
-        return self._images.get(id, self.root / "images" / self._names[id])
+        return self._images.get(id, self._image_folder / self._names[id])
 
     def _list(self) -> Listing:
         return list_images(
@@ -115,10 +115,6 @@ class Streets(ImageFileDataset):
             if twin != name:
                 raise UsageError(f"{self._file.path}: {name} and {twin} would have the same id")
         return found
-
-    @cached_property
-    def _images(self) -> Mapping[str, Path]:
-        return files_by_stem(self.root / "images", SUFFIXES, missing_ok=True)
 
 
 def _annotations(base: Path) -> Path | None:

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
 from typing_extensions import override
 
 from sambench.errors import UsageError
-from sambench.readers.coco_json import CocoDataset, CocoReader, Reader, base_of, images_in
-from sambench.readers.files import files_by_stem
-from sambench.readers.images import SUFFIXES
+from sambench.readers.coco_json import CocoDataset, base_of, named_reader
 from sambench.readers.label_files import LabelFileDataset, count_in_files
 from sambench.readers.listing import Listing, ListingOptions, list_images
 from sambench.readers.mask_png import label_values, read_class_map
@@ -76,16 +73,8 @@ class ZerowasteF(CocoDataset):
 
     def __init__(self, root: Path, split: str, options: Options) -> None:
         folder = _splits(root) / split
-        annotations, unpack = folder / "labels.json", f"unzip zerowaste-f-final.zip in {root} again"
-        objects = CocoReader(
-            annotations,
-            images_in(folder / "data", annotations),
-            options.missing_images,
-            unpack,
-            by_name=True,
-            only_annotated=True,
-        )
-        self._reader: Reader = objects
+        unpack = f"unzip zerowaste-f-final.zip in {root} again"
+        self._reader = named_reader(folder / "labels.json", folder / "data", options.missing_images, unpack)
         if options.source == "sem_seg":
             self._reader = _ClassMaps(folder, options.missing_images, unpack)
 
@@ -138,14 +127,6 @@ class _ClassMaps(LabelFileDataset):
             unpack=self._unpack,
             missing_images=self._missing_images,
         )
-
-    @cached_property
-    def _images(self) -> Mapping[str, Path]:
-        return files_by_stem(self._image_folder, SUFFIXES, missing_ok=True)
-
-    @cached_property
-    def _labels(self) -> Mapping[str, Path]:
-        return files_by_stem(self._label_folder, SUFFIXES, missing_ok=True)
 
 
 def _splits(base: Path) -> Path:

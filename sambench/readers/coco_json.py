@@ -400,12 +400,10 @@ class CocoParts:
         return sorted(entries, key=lambda entry: entry.id)
 
     def load(self, id: str) -> Sample:
-        """As in :meth:`CocoReader.load`."""
         part, own = self._split(id)
         return replace(part.load(own), id=id)
 
     def image_file(self, id: str) -> Path | None:
-        """As in :meth:`CocoReader.image_file`."""
         part, own = self._split(id)
         return part.image_file(own)
 
@@ -433,30 +431,28 @@ class Reader(Protocol):
 
 
 class CocoDataset(Dataset):
-    """The part of a dataset plugin that a reader answers. The plugin sets ``_reader`` when it is made."""
+    """The part of a dataset plugin that a reader answers. The plugin sets ``_reader`` when it is made, or makes it on
+    first use. What each member is: see :class:`CocoReader`."""
 
-    _reader: Reader
+    @cached_property
+    def _reader(self) -> Reader:
+        raise NotImplementedError
 
     @property
     def categories(self) -> Mapping[int, str]:
-        """As in :meth:`CocoReader.categories`."""
         return self._reader.categories
 
     @property
     def excluded(self) -> Mapping[str, int]:
-        """Images left out of the index, by rule."""
         return self._reader.excluded
 
     def index(self) -> Sequence[IndexEntry]:
-        """As in :meth:`CocoReader.index`."""
         return self._reader.index()
 
     def load(self, id: str) -> Sample:
-        """As in :meth:`CocoReader.load`."""
         return self._reader.load(id)
 
     def image_file(self, id: str) -> Path | None:
-        """As in :meth:`CocoReader.image_file`."""
         return self._reader.image_file(id)
 
 
@@ -477,6 +473,13 @@ def images_in(folder: Path, annotations: Path) -> FindImage:
         return folder.parent / name if name.parts[0] == folder.name else folder / name
 
     return find_image
+
+
+def named_reader(annotations: Path, images: Path, missing_images: str, unpack: str, **fields: Any) -> CocoReader:
+    """Reads a file with its folder of ``images`` by their names, but for those without a mask. ``fields``: further ones
+    of :class:`CocoReader`."""
+    find_image = images_in(images, annotations)
+    return CocoReader(annotations, find_image, missing_images, unpack, by_name=True, only_annotated=True, **fields)
 
 
 def base_of(root: Path, folders: Collection[str], labels: Callable[[Path], bool], images: str) -> Path | None:

@@ -13,6 +13,8 @@ import numpy as np
 
 from sambench.core.dataset import GroundTruth
 from sambench.errors import DataError, UsageError
+from sambench.readers.files import files_by_stem
+from sambench.readers.images import SUFFIXES
 from sambench.readers.index_cache import Arrays, cached
 from sambench.readers.listing import ImageFileDataset, Listing, count_masks, list_images
 
@@ -20,15 +22,15 @@ _KIND = "counts-1"
 
 
 class LabelFileDataset(ImageFileDataset):
-    """The part of a dataset plugin that a label file for each image answers. The plugin sets ``_label_folder`` and says
-    what lies there in ``_labels``, by id, and reads a file in ``_read``, for its count too."""
+    """The part of a dataset plugin that a label file for each image answers. The plugin sets ``_label_folder``,
+    overrides ``_labels`` (by id) where need be, and reads a file in ``_read``, for its count too."""
 
     _label_folder: Path
     _label_kind: str = "label"
 
     @cached_property
     def _labels(self) -> Mapping[str, Path]:
-        raise NotImplementedError
+        return files_by_stem(self._label_folder, SUFFIXES, missing_ok=True)
 
     def _read(self, path: Path, size: tuple[int, int] | None) -> GroundTruth:
         """``size``: ``(H, W)`` of the image, None to count only."""

@@ -10,7 +10,8 @@ from typing import Any, Literal
 
 from sambench.core.dataset import Dataset, GroundTruth, IndexEntry, Sample
 from sambench.errors import DataError, UsageError
-from sambench.readers.images import image_size, read_image
+from sambench.readers.files import files_by_stem
+from sambench.readers.images import SUFFIXES, image_size, read_image
 
 MissingImages = Literal["error", "exclude"]
 """What to do about images that are annotated but not on disk: stop with their number, or leave them out and count."""
@@ -53,14 +54,14 @@ class ListedDataset(Dataset):
 
 class ImageFileDataset(ListedDataset):
     """The same, of images that are single files, whose headers give the sizes of samples. The plugin sets
-    ``_image_folder`` and says what lies there in ``_images``, by id, or overrides :meth:`image_file`; it reads what is
-    annotated in ``_truth``, or makes a reader of it in ``_truth_of``."""
+    ``_image_folder``, overrides ``_images`` (by id) or :meth:`image_file` where that is not all there is to say, and
+    reads what is annotated in ``_truth``, or makes a reader of it in ``_truth_of``."""
 
     _image_folder: Path
 
     @cached_property
     def _images(self) -> Mapping[str, Path]:
-        raise NotImplementedError
+        return files_by_stem(self._image_folder, SUFFIXES, missing_ok=True)
 
     def load(self, id: str) -> Sample:
         path = self.image_file(id)

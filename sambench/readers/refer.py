@@ -236,7 +236,6 @@ class ReferDataset(ListedDataset):
 
     @property
     def categories(self) -> Mapping[int, str]:
-        """As in :meth:`CocoReader.categories`."""
         return self._coco.categories
 
     def load(self, id: str) -> Sample:
@@ -246,7 +245,6 @@ class ReferDataset(ListedDataset):
         return replace(sample, read_truth=partial(self._truth, sample))
 
     def image_file(self, id: str) -> Path | None:
-        """As in :meth:`CocoReader.image_file`."""
         return self._coco.image_file(id)
 
     def _list(self) -> Listing:
