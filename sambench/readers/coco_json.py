@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path, PurePosixPath
-from typing import Any, Protocol, get_args
+from typing import Any, get_args
 
 import numpy as np
 
@@ -414,32 +414,16 @@ class CocoParts:
         return self.parts[name], own
 
 
-class Reader(Protocol):
-    """What :class:`CocoReader` and :class:`CocoParts` have in common."""
-
-    @property
-    def categories(self) -> Mapping[int, str]: ...
-
-    @property
-    def excluded(self) -> Mapping[str, int]: ...
-
-    def index(self) -> Sequence[IndexEntry]: ...
-
-    def load(self, id: str) -> Sample: ...
-
-    def image_file(self, id: str) -> Path | None: ...
-
-
 class CocoDataset(Dataset):
     """The part of a dataset plugin that a reader answers. The plugin sets ``_reader`` when it is made, or makes it on
     first use. What each member is: see :class:`CocoReader`."""
 
     @cached_property
-    def _reader(self) -> Reader:
+    def _reader(self) -> CocoReader | CocoParts | Dataset:
         raise NotImplementedError
 
     @property
-    def categories(self) -> Mapping[int, str]:
+    def categories(self) -> Mapping[int, str] | None:
         return self._reader.categories
 
     @property
