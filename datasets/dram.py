@@ -10,7 +10,7 @@ from pathlib import Path
 from typing_extensions import override
 
 from sambench.readers.files import first_place
-from sambench.readers.label_files import LabelFileDataset, list_label_files
+from sambench.readers.label_files import LabelFileDataset
 from sambench.readers.label_maps import voc_colours
 from sambench.readers.listing import Listing, MissingImages
 from sambench.readers.mask_png import read_class_map
@@ -109,16 +109,9 @@ class Dram(LabelFileDataset):
         return self._images.get(id, self._image_folder / f"{id}.jpg")
 
     def _list(self) -> Listing:
-        return list_label_files(
-            self._images,
-            self._labels,
-            self._count,
-            f"dram {self.options}",
-            wanted=[id for id in self._names() if self._belongs(id)],
-            folder=self._label_folder,
-            unpack="unpack DRAM_processed.rar again",
-            missing_images=self.options.missing_images,
-        )
+        wanted = [id for id in self._names() if self._belongs(id)]
+        unpack, missing = "unpack DRAM_processed.rar again", self.options.missing_images
+        return self._list_files(f"dram {self.options}", unpack, missing, wanted=wanted)
 
     def _names(self) -> list[str]:
         """As the authors list them, else what is on disk."""

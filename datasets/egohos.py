@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from sambench.errors import UsageError
 from sambench.readers.files import files_by_stem
-from sambench.readers.label_files import LabelFileDataset, list_label_files
+from sambench.readers.label_files import LabelFileDataset
 from sambench.readers.listing import Listing, MissingImages
 from sambench.readers.mask_png import read_class_map
 from sambench.readers.pairs import locate_pairs
@@ -106,16 +106,9 @@ class EgoHos(LabelFileDataset):
         return {**({"other_source": other} if other else {}), **super().excluded}
 
     def _list(self) -> Listing:
-        return list_label_files(
-            self._images,
-            self._labels,
-            self._count,
-            f"egohos {self.options.components} {self.options.min_area}",
-            wanted=self._wanted,
-            folder=self._folder,
-            unpack="unzip egohos_dataset.zip again",
-            missing_images=self.options.missing_images,
-        )
+        rule = f"egohos {self.options.components} {self.options.min_area}"
+        unpack, missing = "unzip egohos_dataset.zip again", self.options.missing_images
+        return self._list_files(rule, unpack, missing, wanted=self._wanted, folder=self._folder)
 
     def _read(self, path: Path, size: tuple[int, int] | None) -> GroundTruth:
         return read_class_map(

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from sambench.errors import DataError, UsageError
 from sambench.readers.files import first_place
 from sambench.readers.images import read_labels
-from sambench.readers.label_files import LabelFileDataset, list_label_files
+from sambench.readers.label_files import LabelFileDataset
 from sambench.readers.label_maps import components, masks_by_value
 from sambench.readers.labelme import Outline, read_outlines
 from sambench.readers.layers import union
@@ -104,15 +104,8 @@ class Gtea(LabelFileDataset):
         return {"source": self._source}
 
     def _list(self) -> Listing:
-        return list_label_files(
-            self._images,
-            self._labels,
-            self._count,
-            f"gtea {self._source} {self.options.min_area}",
-            folder=self._label_folder,
-            unpack="unzip hand2K_dataset.zip again",
-            missing_images=self.options.missing_images,
-        )
+        rule = f"gtea {self._source} {self.options.min_area}"
+        return self._list_files(rule, "unzip hand2K_dataset.zip again", self.options.missing_images)
 
     def _count(self, path: Path) -> int:
         if self._source == "xml":

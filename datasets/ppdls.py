@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sambench.errors import UsageError
 from sambench.readers.files import files_by_stem, first_place
-from sambench.readers.label_files import LabelFileDataset, list_label_files
+from sambench.readers.label_files import LabelFileDataset
 from sambench.readers.listing import Listing, ListingOptions
 from sambench.readers.mask_png import read_label_map
 from sambench.types import Archive, Card, GroundTruth, PaperUse, Semantics, Split
@@ -74,15 +74,7 @@ class Ppdls(LabelFileDataset):
         gone = [str(folder) for folder in self._folders.values() if not folder.is_dir()]
         if gone:
             raise UsageError(f"{gone[0]}: no such folder: unzip Plant_Phenotyping_Datasets.zip again")
-        return list_label_files(
-            self._images,
-            self._labels,
-            self._count,
-            "ppdls",
-            folder=self._label_folder,
-            unpack="unzip Plant_Phenotyping_Datasets.zip again",
-            missing_images=self.options.missing_images,
-        )
+        return self._list_files("ppdls", "unzip Plant_Phenotyping_Datasets.zip again", self.options.missing_images)
 
     @cached_property
     def _images(self) -> Mapping[str, Path]:

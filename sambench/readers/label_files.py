@@ -44,6 +44,19 @@ class LabelFileDataset(ImageFileDataset):
             raise DataError(f"{self._label_folder}: no {self._label_kind} {id}")
         return self._labels[id]
 
+    def _list_files(
+        self,
+        rule: str,
+        unpack: str,
+        missing_images: str,
+        *,
+        wanted: Collection[str] | None = None,
+        folder: Path | None = None,
+    ) -> Listing:
+        """As in :func:`list_label_files`, of all that lies in the two folders."""
+        found, at = (self._images, self._labels, self._count), folder or self._label_folder
+        return list_label_files(*found, rule, wanted=wanted, folder=at, unpack=unpack, missing_images=missing_images)
+
     def _truth_of(self, id: str, size: tuple[int, int]) -> Callable[[], GroundTruth]:
         return partial(self._read, self._label_file(id), size)
 

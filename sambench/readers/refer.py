@@ -22,7 +22,7 @@ import numpy as np
 
 from sambench.core.dataset import EXPRESSIONS, Archive, Card, GroundTruth, Sample, Semantics, Split
 from sambench.errors import DataError, UsageError
-from sambench.readers.coco_json import CocoReader, images_in
+from sambench.readers.coco_json import CocoDataset, CocoReader, images_in
 from sambench.readers.contents import LFS_POINTER, what_is_lacking
 from sambench.readers.files import first_place, nfc
 from sambench.readers.index_cache import Arrays, cached
@@ -201,7 +201,7 @@ def refer_card(
     )
 
 
-class ReferDataset(ListedDataset):
+class ReferDataset(ListedDataset, CocoDataset):
     """The part of a dataset plugin that the layout answers. Splits are named ``PARTITION_SPLIT`` (``unc_testA``).
 
     The truth of an image is all that is annotated in it; the objects that the split refers to carry their texts as
@@ -230,22 +230,15 @@ class ReferDataset(ListedDataset):
         self._refs_file = root / _refs_name(partition)
         annotations = root / "instances.json"
         self._images = _image_folder(root)
-        self._coco = CocoReader(
+        self._reader = self._coco = CocoReader(
             annotations, images_in(self._images, annotations), options.missing_images, f"unpack the archive in {root}"
         )
-
-    @property
-    def categories(self) -> Mapping[int, str]:
-        return self._coco.categories
 
     def load(self, id: str) -> Sample:
         if id not in self._referred:
             raise DataError(f"{self._refs_file}: refers to nothing in image {id} in split {self.split}")
         sample = self._coco.load(id)
         return replace(sample, read_truth=partial(self._truth, sample))
-
-    def image_file(self, id: str) -> Path | None:
-        return self._coco.image_file(id)
 
     def _list(self) -> Listing:
         unlisted = [id for id in self._referred if id not in self._coco.file.ids]
