@@ -68,7 +68,7 @@ class Doors(LabelFileDataset):
         self.options = options
         self._part, _, self._list_name = split.partition("-")
         self._folder = _folder(root, self._part)
-        self._image_folder = self._folder / "img"
+        self._image_folder, self._label_folder = self._folder / "img", self._folder / "mask"
 
     @classmethod
     def locate(cls, root: Path, split: str, options: Options) -> Path | None:
@@ -95,13 +95,13 @@ class Doors(LabelFileDataset):
         lists = [self._folder / f"{name}.txt" for name in ([self._list_name] if self._list_name else _LISTS)]
         if self._list_name or all(path.is_file() for path in lists):
             return sorted({f"{self._part}/{name}" for path in lists for name in read_names(path, SUFFIXES)})
-        return sorted({*self._images, *(f"{self._part}/{stem}" for stem in self._masks)})
+        return sorted({*self._images, *(f"{self._part}/{stem}" for stem in self._labels)})
 
     def _label_file(self, id: str) -> Path:
         """Of the image's name; else of that name with img turned into mask."""
         stem = id.partition("/")[2]
-        swapped = self._masks.get(stem.replace("img", "mask"), self._folder / "mask" / f"{stem}.png")
-        return self._masks.get(stem, swapped)
+        swapped = self._labels.get(stem.replace("img", "mask"), self._label_folder / f"{stem}.png")
+        return self._labels.get(stem, swapped)
 
     def _read(self, path: Path, size: tuple[int, int] | None) -> GroundTruth:
         files = {"boulder": path}
@@ -109,21 +109,14 @@ class Doors(LabelFileDataset):
 
     @cached_property
     def _images(self) -> Mapping[str, Path]:
-        return {f"{self._part}/{stem}": path for stem, path in _files(self._image_folder).items()}
-
-    @cached_property
-    def _masks(self) -> Mapping[str, Path]:
-        return _files(self._folder / "mask")
+        found = files_by_stem(self._image_folder, SUFFIXES, missing_ok=True)
+        return {f"{self._part}/{stem}": path for stem, path in found.items()}
 
 
 def _folder(base: Path, part: str) -> Path:
     """Where ``img`` and ``mask`` of DS1 or DS2 lie, at or below a folder that may be DOORS, Segmentation or DS1."""
     places = [base / inner for inner in (f"Segmentation/{part}/DS", f"{part}/DS", "DS")]
     return next((at for at in places if at.is_dir()), places[0])
-
-
-def _files(folder: Path) -> Mapping[str, Path]:
-    return files_by_stem(folder, SUFFIXES, missing_ok=True)
 
 
 PLUGIN = Doors
