@@ -6,11 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, Literal
 
-from typing_extensions import override
-
-from sambench.errors import DataError, UsageError
+from sambench.errors import UsageError
 from sambench.readers.ade_annotation import (
     BACKGROUND,
     HIDDEN,
@@ -20,12 +18,18 @@ from sambench.readers.ade_annotation import (
     read_segments,
 )
 from sambench.readers.files import first_place
-from sambench.readers.images import image_size, read_image
 from sambench.readers.label_files import count_in_files
-from sambench.readers.listing import ListedDataset, Listing, MinArea, MissingImages, count_masks, list_images
+from sambench.readers.listing import (
+    ImageFileDataset,
+    Listing,
+    MinArea,
+    MissingImages,
+    count_masks,
+    list_images,
+)
 from sambench.readers.mask_png import read_mask
 from sambench.readers.trees import files_below
-from sambench.types import Archive, Card, GroundTruth, Instance, PaperUse, Sample, Semantics, Split
+from sambench.types import Archive, Card, GroundTruth, Instance, PaperUse, Semantics, Split
 
 CARD = Card(
     name="ade20k",
@@ -68,8 +72,8 @@ CARD = Card(
 )
 
 
-class Ade20k(ListedDataset):
-    card: ClassVar[Card] = CARD
+class Ade20k(ImageFileDataset):
+    card = CARD
 
     @dataclass(frozen=True)
     class Options:
@@ -85,36 +89,29 @@ class Ade20k(ListedDataset):
 
     def __init__(self, root: Path, split: str, options: Options) -> None:
         self.options = options
-        self._folder = _folder(root, split) or root
+        self._image_folder = _folder(root, split) or root
 
     @classmethod
     def locate(cls, root: Path, split: str, options: Options) -> Path | None:
         return first_place(root, CARD.folders, lambda at: _folder(at, split))
 
-    def load(self, id: str) -> Sample:
-        path = self.image_file(id)
-        size, stem = image_size(path), path.with_suffix("")
-        return Sample(
-            id, size, partial(read_image, path), partial(self._truth, stem, size), {"source": self._source(stem)}
-        )
+    def _truth(self, id: str, size: tuple[int, int]) -> GroundTruth:
+        return self._read(self.image_file(id).with_suffix(""), size)
 
-    @override
-    def image_file(self, id: str) -> Path:
-        if id not in self._images:
-            raise DataError(f"{self._folder}: no image {id}")
-        return self._images[id]
+    def _attributes(self, id: str) -> Mapping[str, Any]:
+        return {"source": self._source(self.image_file(id).with_suffix(""))}
 
     def _list(self) -> Listing:
         stems = {id: at.with_name(id) for end in (".json", "_seg.png") for id, at in self._files(end).items()}
         if not stems:
-            raise UsageError(f"{self._folder}: images are there, labels are not: unzip the whole archive again")
+            raise UsageError(f"{self._image_folder}: images are there, labels are not: unzip the whole archive again")
         coloured = {id: at.with_name(f"{id}_seg.png") for id, at in stems.items() if self._source(at) == "seg"}
         declared = {id: count_masks(partial(self._declared, at)) for id, at in stems.items() if id not in coloured}
         counted = count_in_files(coloured, self._count, f"ade20k {self.options}")
         return list_images(
             {**dict.fromkeys(self._images, 0), **declared, **counted},
             self._images,
-            labels=self._folder,
+            labels=self._image_folder,
             unpack="they lie beside their labels in the archive, unzip it again",
             missing_images=self.options.missing_images,
         )
@@ -123,9 +120,9 @@ class Ade20k(ListedDataset):
         return sum(self._wanted(found.level) for found in read_objects(stem.with_suffix(".json")))
 
     def _count(self, seg: Path) -> int:
-        return len(self._truth(seg.with_name(seg.name.removesuffix("_seg.png")), None).instances)
+        return len(self._read(seg.with_name(seg.name.removesuffix("_seg.png")), None).instances)
 
-    def _truth(self, stem: Path, size: tuple[int, int] | None) -> GroundTruth:
+    def _read(self, stem: Path, size: tuple[int, int] | None) -> GroundTruth:
         by_instance = self._source(stem) == "instances"
         every = list(self._by_instance(stem, size) if by_instance else self._by_colour(stem, size))
         kept = [found for found in every if found.mask.area >= max(self.options.min_area, 1)]
@@ -170,7 +167,7 @@ class Ade20k(ListedDataset):
     def _files(self, ending: str) -> Mapping[str, Path]:
         """By the name without its ending, which is unique; the folders between, and their depth, vary by release."""
         found: dict[str, Path] = {}
-        for relative, path in files_below(self._folder, ending, lambda name: not name.startswith("ADE_")).items():
+        for relative, path in files_below(self._image_folder, ending, lambda name: not name.startswith("ADE_")).items():
             id = relative.rpartition("/")[2]
             if id in found:
                 raise UsageError(f"{path} and {found[id]} would have the same id; keep one of them")

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
 
 from typing_extensions import override
 
 from sambench.errors import DataError, UsageError
 from sambench.readers.files import files_by_stem, first_place, list_folder
-from sambench.readers.images import SUFFIXES, image_size, read_image
-from sambench.readers.listing import MinArea
+from sambench.readers.images import SUFFIXES
+from sambench.readers.listing import ImageFileDataset, Listing, MinArea
 from sambench.readers.mask_png import read_binary_masks
-from sambench.types import Archive, Card, Dataset, IndexEntry, PaperUse, Sample, Semantics, Split
+from sambench.types import Archive, Card, GroundTruth, IndexEntry, PaperUse, Semantics, Split
 
 CARD = Card(
     name="bbbc038",
@@ -60,8 +59,8 @@ CARD = Card(
 )
 
 
-class BBBC038(Dataset):
-    card: ClassVar[Card] = CARD
+class BBBC038(ImageFileDataset):
+    card = CARD
 
     @dataclass(frozen=True)
     class Options:
@@ -79,26 +78,17 @@ class BBBC038(Dataset):
             lambda base: any((folder / "masks").is_dir() for at in _places(base, split) for folder in _id_folders(at)),
         )
 
-    def index(self) -> Sequence[IndexEntry]:
+    def _list(self) -> Listing:
         bare = [folder for folder in self._ids.values() if not (folder / "masks").is_dir()]
         if bare:
             raise UsageError(
                 f"{len(bare)} of {len(self._ids)} images have no masks, as in stage1_test; first: {bare[0]}"
             )
-        return [IndexEntry(id, len(self._masks(id))) for id in self._ids]
+        return Listing(tuple(IndexEntry(id, len(self._masks(id))) for id in self._ids), {})
 
-    def load(self, id: str) -> Sample:
-        path = self.image_file(id)
-        size = image_size(path)
-        truth = partial(
-            read_binary_masks,
-            self._masks(id),
-            size,
-            min_area=self.options.min_area,
-            first_channel=True,
-            class_name="nucleus",
-        )
-        return Sample(id, size, partial(read_image, path), truth)
+    def _truth(self, id: str, size: tuple[int, int]) -> GroundTruth:
+        least, name = self.options.min_area, "nucleus"
+        return read_binary_masks(self._masks(id), size, min_area=least, first_channel=True, class_name=name)
 
     @override
     def image_file(self, id: str) -> Path:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import ClassVar
-
-from sambench.readers.pairs import TrimapDataset, TrimapOptions, locate_pairs
+from sambench.readers.pairs import RELEASE, TrimapDataset, TrimapOptions
 from sambench.types import Archive, Card, Semantics, Split
 
 CARD = Card(
@@ -15,8 +12,7 @@ CARD = Card(
     "Pattern Recognition 2010",
     url="https://github.com/SamsungLabs/ritm_interactive_segmentation",
     licence="unknown; do not hand the pictures on",
-    access="Download https://github.com/saic-vul/fbrs_interactive_segmentation/releases/download/v1.0/Berkeley.zip "
-    "(7 MB, no login).\nUnpack it as DATA_ROOT/Berkeley/.",
+    access=f"Download {RELEASE}/Berkeley.zip (7 MB, no login).\nUnpack it as DATA_ROOT/Berkeley/.",
     layout="Berkeley/\n  images/ID.jpg\n  masks/ID.png                 0 background, 128 void, 255 object",
     kind="instance",
     splits={"all": Split(100, 100, "96 different pictures, four of them with two objects")},
@@ -30,13 +26,7 @@ CARD = Card(
         "A mask named like an image and more (ID-1, ID_2, ID#001) is a further sample on that image.",
     ),
     same_images_as=frozenset({"bsds500"}),
-    archives=(
-        Archive(
-            "Berkeley.zip",
-            "images and masks",
-            url="https://github.com/saic-vul/fbrs_interactive_segmentation/releases/download/v1.0/Berkeley.zip",
-        ),
-    ),
+    archives=(Archive("Berkeley.zip", "images and masks", url=f"{RELEASE}/Berkeley.zip"),),
     semantics=Semantics(
         void="Pixels of value 128, where there are any, count for nothing.",
         components="One mask a sample, connected or not.",
@@ -45,16 +35,10 @@ CARD = Card(
 
 
 class Berkeley(TrimapDataset):
-    card: ClassVar[Card] = CARD
+    card = CARD
     Options = TrimapOptions
     _further = True
-
-    def __init__(self, root: Path, split: str, options: TrimapOptions) -> None:
-        self._images, self._masks, self.options = root / "images", root / "masks", options
-
-    @classmethod
-    def locate(cls, root: Path, split: str, options: TrimapOptions) -> Path | None:
-        return locate_pairs(root, CARD.folders, "images", "masks")
+    _folders = ("images", "masks")
 
 
 PLUGIN = Berkeley

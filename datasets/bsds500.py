@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,7 +53,7 @@ _VARIABLE = "groundTruth"
 
 
 class Bsds500(Dataset):
-    card: ClassVar[Card] = CARD
+    card = CARD
 
     def __init__(self, root: Path, split: str, options: NoOptions) -> None:
         self.root, self._split = root, split
@@ -98,8 +97,7 @@ class Bsds500(Dataset):
 
     @cached_property
     def _images(self) -> Mapping[str, Path]:
-        at = self._at("images")
-        return files_by_stem(at, {".jpg"}) if at.is_dir() else {}
+        return files_by_stem(self._at("images"), {".jpg"}, missing_ok=True)
 
     @cached_property
     def _truths(self) -> Mapping[str, Path]:

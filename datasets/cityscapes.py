@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Literal
 
 from typing_extensions import override
 
 from sambench.errors import DataError
 from sambench.readers.files import first_place, list_folder
-from sambench.readers.images import image_size, read_image, read_labels
-from sambench.readers.label_files import list_label_files
+from sambench.readers.images import read_labels
+from sambench.readers.label_files import LabelFileDataset, list_label_files
 from sambench.readers.label_maps import masks_by_value, values_of
 from sambench.readers.layers import union
-from sambench.readers.listing import ListedDataset, Listing, MinArea, MissingImages
-from sambench.types import Archive, Card, GroundTruth, Instance, PaperUse, Sample, Semantics, Split
+from sambench.readers.listing import Listing, MinArea, MissingImages
+from sambench.types import Archive, Card, GroundTruth, Instance, PaperUse, Semantics, Split
 
 CARD = Card(
     name="cityscapes",
@@ -72,8 +71,8 @@ _IGNORED = frozenset({0, 1, 2, 3, 4, 5, 6, 9, 10, 14, 15, 16, 18, 29, 30})
 """Classes with ignoreInEval (cityscapesscripts, helpers/labels.py)."""
 
 
-class Cityscapes(ListedDataset):
-    card: ClassVar[Card] = CARD
+class Cityscapes(LabelFileDataset):
+    card = CARD
 
     @dataclass(frozen=True)
     class Options:
@@ -87,7 +86,7 @@ class Cityscapes(ListedDataset):
 
     def __init__(self, root: Path, split: str, options: Options) -> None:
         self.options = options
-        self._images, self._labels = (_half(root, name, split) for name in ("leftImg8bit", "gtFine"))
+        self._image_folder, self._label_folder = (_half(root, name, split) for name in ("leftImg8bit", "gtFine"))
 
     @classmethod
     def locate(cls, root: Path, split: str, options: Options) -> Path | None:
@@ -96,21 +95,16 @@ class Cityscapes(ListedDataset):
 
         return first_place(root, CARD.folders, lambda at: all(halves(at)), lambda at: any(halves(at)))
 
-    def load(self, id: str) -> Sample:
-        path = self.image_file(id)
-        size = image_size(path)
-        return Sample(id, size, partial(read_image, path), partial(self._truth, self._label_file(id), size))
-
     @override
     def image_file(self, id: str) -> Path:
-        return self._images / id.split("_")[0] / f"{id}_leftImg8bit.png"
+        return self._image_folder / id.split("_")[0] / f"{id}_leftImg8bit.png"
 
     def _label_file(self, id: str) -> Path:
-        return self._labels / id.split("_")[0] / f"{id}_gtFine_instanceIds.png"
+        return self._label_folder / id.split("_")[0] / f"{id}_gtFine_instanceIds.png"
 
     def _list(self) -> Listing:
-        labels = _files(self._labels, "_gtFine_instanceIds.png")
-        images = _files(self._images, "_leftImg8bit.png")
+        labels = _files(self._label_folder, "_gtFine_instanceIds.png")
+        images = _files(self._image_folder, "_leftImg8bit.png")
         unpack = (
             ("leftImg8bit_trainvaltest.zip", "gtFine")
             if len(images) < len(labels)
@@ -121,7 +115,7 @@ class Cityscapes(ListedDataset):
             labels,
             self._count,
             f"cityscapes {self.options.masks} {self.options.unlabeled}",
-            folder=self._labels,
+            folder=self._label_folder,
             unpack="unzip {} beside {}".format(*unpack),
             missing_images=self.options.missing_images,
         )
@@ -129,7 +123,7 @@ class Cityscapes(ListedDataset):
     def _count(self, path: Path) -> int:
         return sum(self._role(value, path) == "mask" for value in values_of(read_labels(path)))
 
-    def _truth(self, path: Path, size: tuple[int, int]) -> GroundTruth:
+    def _read(self, path: Path, size: tuple[int, int] | None) -> GroundTruth:
         instances, void, small = [], [], 0
         for value, mask in masks_by_value(read_labels(path, size), drop=()).items():
             role = self._role(value, path)
@@ -145,7 +139,7 @@ class Cityscapes(ListedDataset):
             instances.append(
                 Instance(str(value), mask, CARD.classes[number], number, role == "crowd", attributes=group)
             )
-        ignored = union(void, size) if void else None
+        ignored = union(void, void[0].size) if void else None
         return GroundTruth(tuple(instances), void=ignored, dropped={"below_min_area": small} if small else {})
 
     def _role(self, value: int, path: Path) -> Literal["mask", "crowd", "void", "none"]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
 
 from sambench.readers.coco_json import CocoDataset, CocoReader, images_in
 from sambench.readers.files import first_place
@@ -50,7 +49,7 @@ CARD = Card(
 
 
 class Coco(CocoDataset):
-    card: ClassVar[Card] = CARD
+    card = CARD
     Options = ListingOptions
 
     def __init__(self, root: Path, split: str, options: ListingOptions) -> None:

@@ -31,7 +31,7 @@ CARD = Card(
 
 
 class CocoJson(CocoDataset):
-    card: ClassVar[Card] = CARD
+    card = CARD
     arguments: ClassVar[tuple[str, ...]] = ("annotations", "images")
 
     @dataclass(frozen=True)

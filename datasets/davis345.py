@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
 
-from sambench.readers.pairs import PairedDataset, locate_pairs, read_any_colour
-from sambench.types import Archive, Card, GroundTruth, NoOptions, Semantics, Split
+from sambench.readers.pairs import RELEASE, PairedDataset, read_any_colour
+from sambench.types import Archive, Card, GroundTruth, Semantics, Split
 
 CARD = Card(
     name="davis345",
@@ -15,8 +14,7 @@ CARD = Card(
     "frames chosen by Jang, Kim, Interactive Image Segmentation via Backpropagating Refinement Scheme, CVPR 2019",
     url="https://davischallenge.org",
     licence="the terms of DAVIS; do not hand the pictures on",
-    access="Download https://github.com/saic-vul/fbrs_interactive_segmentation/releases/download/v1.0/DAVIS.zip "
-    "(43 MB, no login).\nUnpack it as DATA_ROOT/DAVIS/.",
+    access=f"Download {RELEASE}/DAVIS.zip (43 MB, no login).\nUnpack it as DATA_ROOT/DAVIS/.",
     layout="DAVIS/\n  img/NAME.jpg\n  gt/NAME.png                  all that is not 0 is the object",
     kind="instance",
     splits={"all": Split(345, 345)},
@@ -30,13 +28,7 @@ CARD = Card(
         "DAVIS-585 of other authors is another list of frames.",
         "All objects of a frame are one mask.",
     ),
-    archives=(
-        Archive(
-            "DAVIS.zip",
-            "frames and masks",
-            url="https://github.com/saic-vul/fbrs_interactive_segmentation/releases/download/v1.0/DAVIS.zip",
-        ),
-    ),
+    archives=(Archive("DAVIS.zip", "frames and masks", url=f"{RELEASE}/DAVIS.zip"),),
     semantics=Semantics(
         components="All objects of a frame are united into one mask.",
         frames="The 345 frames of the archive; each is an image of its own.",
@@ -45,14 +37,8 @@ CARD = Card(
 
 
 class Davis345(PairedDataset):
-    card: ClassVar[Card] = CARD
-
-    def __init__(self, root: Path, split: str, options: NoOptions) -> None:
-        self._images, self._masks = root / "img", root / "gt"
-
-    @classmethod
-    def locate(cls, root: Path, split: str, options: NoOptions) -> Path | None:
-        return locate_pairs(root, CARD.folders, "img", "gt")
+    card = CARD
+    _folders = ("img", "gt")
 
     def _read_mask(self, path: Path, size: tuple[int, int]) -> GroundTruth:
         return read_any_colour(path, size)

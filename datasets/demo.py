@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
-
-from typing_extensions import override
 
 from sambench.demo import cache
-from sambench.readers.coco_json import CocoReader
-from sambench.types import Card, Dataset, IndexEntry, Sample, Split
+from sambench.readers.coco_json import CocoDataset, CocoReader
+from sambench.types import Card, Split
 
 CARD = Card(
     name="demo",
@@ -34,8 +30,8 @@ CARD = Card(
 )
 
 
-class Demo(Dataset):
-    card: ClassVar[Card] = CARD
+class Demo(CocoDataset):
+    card = CARD
 
     @dataclass(frozen=True)
     class Options:
@@ -48,22 +44,6 @@ class Demo(Dataset):
     def locate(cls, root: Path, split: str, options: Options) -> Path | None:
         """The cache folder, whatever the data root; :meth:`index` and :meth:`load` make what is not there yet."""
         return cache.folder()
-
-    @property
-    @override
-    def categories(self) -> Mapping[int, str]:
-        """Names by number."""
-        return self._reader.categories
-
-    def index(self) -> Sequence[IndexEntry]:
-        return self._reader.index()
-
-    def load(self, id: str) -> Sample:
-        return self._reader.load(id)
-
-    @override
-    def image_file(self, id: str) -> Path | None:
-        return self._reader.image_file(id)
 
     @cached_property
     def _reader(self) -> CocoReader:

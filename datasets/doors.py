@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
 
-from typing_extensions import override
-
-from sambench.errors import DataError
 from sambench.readers.files import files_by_stem, first_place
-from sambench.readers.images import SUFFIXES, image_size, read_image
-from sambench.readers.label_files import list_label_files
-from sambench.readers.listing import ListedDataset, Listing, MissingImages
+from sambench.readers.images import SUFFIXES
+from sambench.readers.label_files import LabelFileDataset, list_label_files
+from sambench.readers.listing import Listing, MissingImages
 from sambench.readers.mask_png import read_binary_masks
 from sambench.readers.name_lists import read_names
-from sambench.types import Archive, Card, GroundTruth, PaperUse, Sample, Semantics, Split
+from sambench.types import Archive, Card, GroundTruth, PaperUse, Semantics, Split
 
 CARD = Card(
     name="doors",
@@ -57,8 +53,8 @@ CARD = Card(
 _LISTS = ("T", "V", "Te1", "Te2")
 
 
-class Doors(ListedDataset):
-    card: ClassVar[Card] = CARD
+class Doors(LabelFileDataset):
+    card = CARD
 
     @dataclass(frozen=True)
     class Options:
@@ -70,6 +66,7 @@ class Doors(ListedDataset):
         self.options = options
         self._part, _, self._list_name = split.partition("-")
         self._folder = _folder(root, self._part)
+        self._image_folder, self._label_folder = self._folder / "img", self._folder / "mask"
 
     @classmethod
     def locate(cls, root: Path, split: str, options: Options) -> Path | None:
@@ -78,23 +75,12 @@ class Doors(ListedDataset):
             root, CARD.folders, lambda at: any((_folder(at, part) / half).is_dir() for half in ("img", "mask"))
         )
 
-    def load(self, id: str) -> Sample:
-        path = self.image_file(id)
-        size = image_size(path)
-        return Sample(id, size, partial(read_image, path), partial(self._truth, self._mask(id), size))
-
-    @override
-    def image_file(self, id: str) -> Path:
-        if id not in self._images:
-            raise DataError(f"{self._folder / 'img'}: no image {id}")
-        return self._images[id]
-
     def _list(self) -> Listing:
         wanted = self._names()
         return list_label_files(
             self._images,
-            {id: path for id in {*wanted, *self._images} if (path := self._mask(id)).is_file()},
-            lambda path: len(self._truth(path, None).instances),
+            {id: path for id in {*wanted, *self._images} if (path := self._label_file(id)).is_file()},
+            self._count,
             f"doors threshold={self.options.threshold}",
             wanted=wanted,
             folder=self._folder,
@@ -107,35 +93,28 @@ class Doors(ListedDataset):
         lists = [self._folder / f"{name}.txt" for name in ([self._list_name] if self._list_name else _LISTS)]
         if self._list_name or all(path.is_file() for path in lists):
             return sorted({f"{self._part}/{name}" for path in lists for name in read_names(path, SUFFIXES)})
-        return sorted({*self._images, *(f"{self._part}/{stem}" for stem in self._masks)})
+        return sorted({*self._images, *(f"{self._part}/{stem}" for stem in self._labels)})
 
-    def _mask(self, id: str) -> Path:
+    def _label_file(self, id: str) -> Path:
         """Of the image's name; else of that name with img turned into mask."""
         stem = id.partition("/")[2]
-        swapped = self._masks.get(stem.replace("img", "mask"), self._folder / "mask" / f"{stem}.png")
-        return self._masks.get(stem, swapped)
+        swapped = self._labels.get(stem.replace("img", "mask"), self._label_folder / f"{stem}.png")
+        return self._labels.get(stem, swapped)
 
-    def _truth(self, path: Path, size: tuple[int, int] | None) -> GroundTruth:
+    def _read(self, path: Path, size: tuple[int, int] | None) -> GroundTruth:
         files = {"boulder": path}
         return read_binary_masks(files, size, at_least=self.options.threshold, first_channel=True, class_name="boulder")
 
     @cached_property
     def _images(self) -> Mapping[str, Path]:
-        return {f"{self._part}/{stem}": path for stem, path in _files(self._folder / "img").items()}
-
-    @cached_property
-    def _masks(self) -> Mapping[str, Path]:
-        return _files(self._folder / "mask")
+        found = files_by_stem(self._image_folder, SUFFIXES, missing_ok=True)
+        return {f"{self._part}/{stem}": path for stem, path in found.items()}
 
 
 def _folder(base: Path, part: str) -> Path:
     """Where ``img`` and ``mask`` of DS1 or DS2 lie, at or below a folder that may be DOORS, Segmentation or DS1."""
     places = [base / inner for inner in (f"Segmentation/{part}/DS", f"{part}/DS", "DS")]
     return next((at for at in places if at.is_dir()), places[0])
-
-
-def _files(folder: Path) -> Mapping[str, Path]:
-    return files_by_stem(folder, SUFFIXES) if folder.is_dir() else {}
 
 
 PLUGIN = Doors

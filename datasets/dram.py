@@ -4,22 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
 
 from typing_extensions import override
 
-from sambench.errors import DataError
 from sambench.readers.files import first_place
-from sambench.readers.images import image_size, read_image
-from sambench.readers.label_files import list_label_files
+from sambench.readers.label_files import LabelFileDataset
 from sambench.readers.label_maps import voc_colours
-from sambench.readers.listing import ListedDataset, Listing, MinArea, MissingImages
+from sambench.readers.listing import Listing, MinArea, MissingImages
 from sambench.readers.mask_png import read_class_map
 from sambench.readers.name_lists import read_names
 from sambench.readers.trees import files_below
-from sambench.types import Archive, Card, GroundTruth, PaperUse, Sample, Semantics, Split
+from sambench.types import Archive, Card, GroundTruth, PaperUse, Semantics, Split
 
 _CLASSES = {
     3: "bird",
@@ -85,8 +82,8 @@ _VOID = 255
 _MOVEMENTS = ("realism", "impressionism", "post_impressionism", "expressionism", "unseen")
 
 
-class Dram(ListedDataset):
-    card: ClassVar[Card] = CARD
+class Dram(LabelFileDataset):
+    card = CARD
 
     @dataclass(frozen=True)
     class Options:
@@ -98,47 +95,31 @@ class Dram(ListedDataset):
         missing_images: MissingImages = "error"
 
     def __init__(self, root: Path, split: str, options: Options) -> None:
-        self.root, self.split, self.options = root, split, options
+        self.split, self.options = split, options
+        self._image_folder, self._label_folder = root / "test", root / "labels"
 
     @classmethod
     def locate(cls, root: Path, split: str, options: Options) -> Path | None:
         return first_place(root, CARD.folders, lambda at: all(_halves(at)), lambda at: any(_halves(at)))
 
-    def load(self, id: str) -> Sample:
-        path = self.image_file(id)
-        size = image_size(path)
-        return Sample(id, size, partial(read_image, path), partial(self._truth, self._label(id), size))
-
     @override
     def image_file(self, id: str) -> Path:
-        return self._images.get(id, self.root / "test" / f"{id}.jpg")
+        return self._images.get(id, self._image_folder / f"{id}.jpg")
 
     def _list(self) -> Listing:
-        return list_label_files(
-            self._images,
-            self._labels,
-            lambda path: len(self._truth(path, None).instances),
-            f"dram {self.options}",
-            wanted=[id for id in self._names() if self._belongs(id)],
-            folder=self.root / "labels",
-            unpack="unpack DRAM_processed.rar again",
-            missing_images=self.options.missing_images,
-        )
+        wanted = [id for id in self._names() if self._belongs(id)]
+        unpack, missing = "unpack DRAM_processed.rar again", self.options.missing_images
+        return self._list_files(f"dram {self.options}", unpack, missing, wanted=wanted)
 
     def _names(self) -> list[str]:
         """As the authors list them, else what is on disk."""
-        path = self.root / "test" / "dram_with_unseen.txt"
+        path = self._image_folder / "dram_with_unseen.txt"
         return read_names(path, {".jpg", ".png"}) if path.is_file() else [*{**self._images, **self._labels}]
 
     def _belongs(self, id: str) -> bool:
         return self.split == "test" or id.startswith("unseen/") == (self.split == "test_unseen")
 
-    def _label(self, id: str) -> Path:
-        if id not in self._labels:
-            raise DataError(f"{self.root / 'labels'}: no label {id}")
-        return self._labels[id]
-
-    def _truth(self, path: Path, size: tuple[int, int] | None) -> GroundTruth:
+    def _read(self, path: Path, size: tuple[int, int] | None) -> GroundTruth:
         return read_class_map(
             path,
             size,
@@ -153,11 +134,11 @@ class Dram(ListedDataset):
 
     @cached_property
     def _images(self) -> Mapping[str, Path]:
-        return _below(self.root / "test", ".jpg")
+        return _below(self._image_folder, ".jpg")
 
     @cached_property
     def _labels(self) -> Mapping[str, Path]:
-        return _below(self.root / "labels", ".png")
+        return _below(self._label_folder, ".png")
 
 
 _COLOURS = {**voc_colours(21), 0xE0E0C0: _VOID}

@@ -6,20 +6,19 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Literal
 
 from typing_extensions import override
 
-from sambench.errors import DataError, UsageError
+from sambench.errors import UsageError
 from sambench.readers.files import files_by_stem
-from sambench.readers.images import image_size, read_image
-from sambench.readers.label_files import list_label_files
-from sambench.readers.listing import ListedDataset, Listing, MinArea, MissingImages
+from sambench.readers.label_files import LabelFileDataset
+from sambench.readers.listing import Listing, MinArea, MissingImages
 from sambench.readers.mask_png import read_class_map
 from sambench.readers.pairs import locate_pairs
-from sambench.types import Archive, Card, GroundTruth, PaperUse, Sample, Semantics, Split
+from sambench.types import Archive, Card, GroundTruth, PaperUse, Semantics, Split
 
 _CLASSES = {
     1: "left hand",
@@ -74,8 +73,8 @@ CARD = Card(
 )
 
 
-class EgoHos(ListedDataset):
-    card: ClassVar[Card] = CARD
+class EgoHos(LabelFileDataset):
+    card = CARD
 
     @dataclass(frozen=True)
     class Options:
@@ -93,6 +92,7 @@ class EgoHos(ListedDataset):
     def __init__(self, root: Path, split: str, options: Options) -> None:
         self.options = options
         self._folder = root / split
+        self._image_folder, self._label_folder = self._folder / "image", self._folder / "label"
 
     @classmethod
     def locate(cls, root: Path, split: str, options: Options) -> Path | None:
@@ -105,32 +105,12 @@ class EgoHos(ListedDataset):
         other = len({*self._images, *self._labels}) - len(self._wanted)
         return {**({"other_source": other} if other else {}), **super().excluded}
 
-    def load(self, id: str) -> Sample:
-        path = self.image_file(id)
-        size = image_size(path)
-        if id not in self._labels:
-            raise DataError(f"{self._folder / 'label'}: no label {id}")
-        return Sample(id, size, partial(read_image, path), partial(self._truth, self._labels[id], size))
-
-    @override
-    def image_file(self, id: str) -> Path:
-        if id not in self._images:
-            raise DataError(f"{self._folder / 'image'}: no image {id}")
-        return self._images[id]
-
     def _list(self) -> Listing:
-        return list_label_files(
-            self._images,
-            self._labels,
-            lambda path: len(self._truth(path, None).instances),
-            f"egohos {self.options.components} {self.options.min_area}",
-            wanted=self._wanted,
-            folder=self._folder,
-            unpack="unzip egohos_dataset.zip again",
-            missing_images=self.options.missing_images,
-        )
+        rule = f"egohos {self.options.components} {self.options.min_area}"
+        unpack, missing = "unzip egohos_dataset.zip again", self.options.missing_images
+        return self._list_files(rule, unpack, missing, wanted=self._wanted, folder=self._folder)
 
-    def _truth(self, path: Path, size: tuple[int, int] | None) -> GroundTruth:
+    def _read(self, path: Path, size: tuple[int, int] | None) -> GroundTruth:
         return read_class_map(
             path,
             size,
@@ -161,15 +141,11 @@ class EgoHos(ListedDataset):
 
     @cached_property
     def _images(self) -> Mapping[str, Path]:
-        return _files(self._folder / "image", {".jpg", ".jpeg"})
+        return files_by_stem(self._image_folder, {".jpg", ".jpeg"}, missing_ok=True)
 
     @cached_property
     def _labels(self) -> Mapping[str, Path]:
-        return _files(self._folder / "label", {".png"})
-
-
-def _files(folder: Path, suffixes: set[str]) -> Mapping[str, Path]:
-    return files_by_stem(folder, suffixes) if folder.is_dir() else {}
+        return files_by_stem(self._label_folder, {".png"}, missing_ok=True)
 
 
 PLUGIN = EgoHos

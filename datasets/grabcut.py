@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import ClassVar
-
-from sambench.readers.pairs import TrimapDataset, TrimapOptions, locate_pairs
+from sambench.readers.pairs import RELEASE, TrimapDataset, TrimapOptions
 from sambench.types import Archive, Card, Semantics, Split
 
 CARD = Card(
@@ -15,8 +12,7 @@ CARD = Card(
     "ACM TOG (SIGGRAPH) 2004",
     url="https://github.com/SamsungLabs/ritm_interactive_segmentation",
     licence="unknown; do not hand the pictures on",
-    access="Download https://github.com/saic-vul/fbrs_interactive_segmentation/releases/download/v1.0/GrabCut.zip "
-    "(11 MB, no login).\nUnpack it as DATA_ROOT/GrabCut/.",
+    access=f"Download {RELEASE}/GrabCut.zip (11 MB, no login).\nUnpack it as DATA_ROOT/GrabCut/.",
     layout="GrabCut/\n  data_GT/153093.jpg           .jpg and .bmp mixed\n"
     "  boundary_GT/153093.bmp       0 background, 128 void, 255 object",
     kind="instance",
@@ -30,13 +26,7 @@ CARD = Card(
         "128 is a band along the border that counts for nothing: taking all that is not 0 inflates the objects.",
         "RITM reports the number of clicks to an IoU of 85 or 90 %, another figure than mIoU after a number of clicks.",
     ),
-    archives=(
-        Archive(
-            "GrabCut.zip",
-            "images and masks",
-            url="https://github.com/saic-vul/fbrs_interactive_segmentation/releases/download/v1.0/GrabCut.zip",
-        ),
-    ),
+    archives=(Archive("GrabCut.zip", "images and masks", url=f"{RELEASE}/GrabCut.zip"),),
     semantics=Semantics(
         void="The band of value 128 along the border counts for nothing.",
         components="One mask an image, connected or not.",
@@ -45,15 +35,9 @@ CARD = Card(
 
 
 class GrabCut(TrimapDataset):
-    card: ClassVar[Card] = CARD
+    card = CARD
     Options = TrimapOptions
-
-    def __init__(self, root: Path, split: str, options: TrimapOptions) -> None:
-        self._images, self._masks, self.options = root / "data_GT", root / "boundary_GT", options
-
-    @classmethod
-    def locate(cls, root: Path, split: str, options: TrimapOptions) -> Path | None:
-        return locate_pairs(root, CARD.folders, "data_GT", "boundary_GT")
+    _folders = ("data_GT", "boundary_GT")
 
 
 PLUGIN = GrabCut

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, Literal
-
-from typing_extensions import override
+from typing import Any, Literal
 
 from sambench.errors import DataError, UsageError
 from sambench.readers.files import first_place
-from sambench.readers.images import image_size, read_image, read_labels
-from sambench.readers.label_files import list_label_files
+from sambench.readers.images import read_labels
+from sambench.readers.label_files import LabelFileDataset
 from sambench.readers.label_maps import components, masks_by_value
 from sambench.readers.labelme import Outline, read_outlines
 from sambench.readers.layers import union
-from sambench.readers.listing import ListedDataset, Listing, MissingImages
+from sambench.readers.listing import Listing, MissingImages
 from sambench.readers.polygons import MIN_POINTS, outline_mask
 from sambench.readers.trees import files_below
-from sambench.types import Archive, Card, GroundTruth, Instance, Mask, PaperUse, Sample, Semantics, Split
+from sambench.types import Archive, Card, GroundTruth, Instance, Mask, PaperUse, Semantics, Split
 
 CARD = Card(
     name="gtea",
@@ -75,8 +73,8 @@ _HAND_FROM = 21
 _CROSSING = ("cross", "overlap", "intersect", "both")
 
 
-class Gtea(ListedDataset):
-    card: ClassVar[Card] = CARD
+class Gtea(LabelFileDataset):
+    card = CARD
 
     @dataclass(frozen=True)
     class Options:
@@ -88,47 +86,31 @@ class Gtea(ListedDataset):
         missing_images: MissingImages = "error"
 
     def __init__(self, root: Path, split: str, options: Options) -> None:
-        self.root, self.options = root, options
+        self._image_folder = self._label_folder = root
+        self.options = options
         self._parts = _FOLDERS[split]
         outlined = all((root / part / "Annotations").is_dir() for part in self._parts)
         self._source = ("xml" if outlined else "png") if options.source == "auto" else options.source
+        self._label_kind = f"{self._source} file of frame"
 
     @classmethod
     def locate(cls, root: Path, split: str, options: Options) -> Path | None:
         halves = [part + half for part in _FOLDERS[split] for half in ("/Images", "/Annotations", "/Masks")]
         return first_place(root, CARD.folders, lambda at: any((at / half).is_dir() for half in halves))
 
-    def load(self, id: str) -> Sample:
-        path = self.image_file(id)
-        if id not in self._labels:
-            raise DataError(f"{self.root}: no {self._source} file of frame {id}")
-        size = image_size(path)
-        truth = partial(self._truth, self._labels[id], size)
-        return Sample(id, size, partial(read_image, path), truth, {"source": self._source})
-
-    @override
-    def image_file(self, id: str) -> Path:
-        if id not in self._images:
-            raise DataError(f"{self.root}: no image {id}")
-        return self._images[id]
+    def _attributes(self, id: str) -> Mapping[str, Any]:
+        return {"source": self._source}
 
     def _list(self) -> Listing:
-        return list_label_files(
-            self._images,
-            self._labels,
-            self._count,
-            f"gtea {self._source} {self.options.min_area}",
-            folder=self.root,
-            unpack="unzip hand2K_dataset.zip again",
-            missing_images=self.options.missing_images,
-        )
+        rule = f"gtea {self._source} {self.options.min_area}"
+        return self._list_files(rule, "unzip hand2K_dataset.zip again", self.options.missing_images)
 
     def _count(self, path: Path) -> int:
         if self._source == "xml":
             return len(_by_hand(read_outlines(path))[0])
-        return len(self._truth(path, None).instances)
+        return super()._count(path)
 
-    def _truth(self, path: Path, size: tuple[int, int] | None) -> GroundTruth:
+    def _read(self, path: Path, size: tuple[int, int] | None) -> GroundTruth:
         if self._source == "xml":
             assert size is not None
             return _outlined(path, size)
@@ -154,11 +136,13 @@ class Gtea(ListedDataset):
         every = [(f"{part}/{frame}", path) for part in self._parts for frame, path in self._below(part, folder, ending)]
         found = {same.get(id.casefold(), id): path for id, path in every}
         if len(found) < len(every):
-            raise UsageError(f"{self.root}: the names of two files in {folder} differ in letter case only; keep one")
+            raise UsageError(
+                f"{self._label_folder}: the names of two files in {folder} differ in letter case only; keep one"
+            )
         return found
 
     def _below(self, part: str, folder: str, ending: str) -> list[tuple[str, Path]]:
-        at = self.root / part / folder
+        at = self._label_folder / part / folder
         return list(files_below(at, ending).items()) if at.is_dir() else []
 
 

@@ -39,7 +39,7 @@ CARD = Card(
 
 
 class HuggingFace(Dataset):
-    card: ClassVar[Card] = CARD
+    card = CARD
     arguments: ClassVar[tuple[str, ...]] = ("source",)
 
     @dataclass(frozen=True)
@@ -56,11 +56,9 @@ class HuggingFace(Dataset):
         return hub.parse(options.source).path or root
 
     def index(self) -> Sequence[IndexEntry]:
-        """As in :meth:`sambench.readers.hub.HubReader.index`."""
         return self._reader.index()
 
     def load(self, id: str) -> Sample:
-        """As in :meth:`sambench.readers.hub.HubReader.load`."""
         return self._reader.load(id)
 
 

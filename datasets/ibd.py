@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import ClassVar
+from typing import Any
 
 from PIL import Image as Pillow
 from typing_extensions import override
@@ -15,11 +15,10 @@ from typing_extensions import override
 from sambench.errors import DataError, UsageError
 from sambench.readers.any_form import Annotations, Files, Form, annotations_of, by_stem, is_label
 from sambench.readers.files import first_place, nfc
-from sambench.readers.images import image_size, read_image
 from sambench.readers.layers import painted_over
-from sambench.readers.listing import ListedDataset, Listing, MissingImages, list_images
+from sambench.readers.listing import ImageFileDataset, Listing, MissingImages, list_images
 from sambench.readers.trees import files_below
-from sambench.types import Card, GroundTruth, PaperUse, Sample, Semantics, Split
+from sambench.types import Card, GroundTruth, PaperUse, Semantics, Split
 
 CARD = Card(
     name="ibd",
@@ -58,8 +57,8 @@ _LEAST = 0.9
 """If fewer of the images than this share have a mask, the files were not understood."""
 
 
-class Ibd(ListedDataset):
-    card: ClassVar[Card] = CARD
+class Ibd(ImageFileDataset):
+    card = CARD
 
     @dataclass(frozen=True)
     class Options:
@@ -80,11 +79,8 @@ class Ibd(ListedDataset):
         names = {nfc(name).casefold() for name in CARD.folders}
         return first_place(root, CARD.folders, lambda at: nfc(at.resolve().name).casefold() in names)
 
-    def load(self, id: str) -> Sample:
-        path = self.image_file(id)
-        size = image_size(path)
-        truth = partial(self._truth, id, size)
-        return Sample(id, size, partial(read_image, path), truth, {"form": self._found[1].form})
+    def _attributes(self, id: str) -> Mapping[str, Any]:
+        return {"form": self._found[1].form}
 
     @override
     def image_file(self, id: str) -> Path:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
+from typing import Any
 
 import numpy as np
 from typing_extensions import override
@@ -14,11 +14,11 @@ from typing_extensions import override
 from sambench.errors import DataError, UsageError
 from sambench.readers.coco_json import CocoReader, base_of
 from sambench.readers.files import files_by_stem
-from sambench.readers.images import SUFFIXES, image_size, read_image, read_labels
+from sambench.readers.images import SUFFIXES, read_labels
 from sambench.readers.label_files import count_in_files
 from sambench.readers.label_maps import Labels, masks_by_value
-from sambench.readers.listing import ListedDataset, Listing, MissingImages, list_images
-from sambench.types import Archive, Card, GroundTruth, Instance, Mask, PaperUse, Sample, Semantics, Split
+from sambench.readers.listing import ImageFileDataset, Listing, MissingImages, list_images
+from sambench.types import Archive, Card, GroundTruth, Instance, Mask, PaperUse, Semantics, Split
 
 SUBSETS = ("antenna", "branch", "fence", "hanger", "log", "wire")
 
@@ -68,8 +68,8 @@ _FIRST = 1000
 """Values from here on are instances of category 1, the only one; lower ones are background."""
 
 
-class IShape(ListedDataset):
-    card: ClassVar[Card] = CARD
+class IShape(ImageFileDataset):
+    card = CARD
 
     @dataclass(frozen=True)
     class Options:
@@ -92,11 +92,12 @@ class IShape(ListedDataset):
 
         return base_of(root, CARD.folders, has_labels, f"{next(iter(options.subsets), '')}/{split}/image")
 
-    def load(self, id: str) -> Sample:
+    def _truth(self, id: str, size: tuple[int, int]) -> GroundTruth:
         part, stem = self._split(id)
-        path = self.image_file(id)
-        size = image_size(path)
-        return Sample(id, size, partial(read_image, path), partial(part.truth, stem, size), {"subset": part.subset})
+        return part.truth(stem, size)
+
+    def _attributes(self, id: str) -> Mapping[str, Any]:
+        return {"subset": self._split(id)[0].subset}
 
     @override
     def image_file(self, id: str) -> Path:
@@ -172,19 +173,15 @@ class _Part:
 
     @cached_property
     def images(self) -> Mapping[str, Path]:
-        return _pictures(self.folder / "image")
+        return files_by_stem(self.folder / "image", SUFFIXES, missing_ok=True)
 
     @cached_property
     def _maps(self) -> Mapping[str, Path]:
-        return _pictures(self.folder / "instance_map")
+        return files_by_stem(self.folder / "instance_map", SUFFIXES, missing_ok=True)
 
 
 def _instances(labels: Labels) -> Mapping[int, Mask]:
     return masks_by_value(labels, range(_FIRST))
-
-
-def _pictures(folder: Path) -> Mapping[str, Path]:
-    return files_by_stem(folder, SUFFIXES) if folder.is_dir() else {}
 
 
 PLUGIN = IShape

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path, PurePosixPath
-from typing import Any, ClassVar
+from typing import Any
 
 from sambench.readers.coco_json import CocoDataset, CocoReader
 from sambench.readers.files import first_place
@@ -72,7 +72,7 @@ CARD = Card(
 
 
 class Lvis(CocoDataset):
-    card: ClassVar[Card] = CARD
+    card = CARD
 
     @dataclass(frozen=True)
     class Options(ListingOptions):

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import ClassVar
 
-from typing_extensions import override
-
-from sambench.errors import DataError, UsageError
+from sambench.errors import UsageError
 from sambench.readers.files import files_by_stem, list_folder, nfc
-from sambench.readers.images import SUFFIXES, image_size, read_image
+from sambench.readers.images import SUFFIXES
+from sambench.readers.listing import ImageFileDataset, Listing, count_masks
 from sambench.readers.mask_png import NO_VOID, label_values, read_binary_masks, read_label_map
-from sambench.types import Card, Dataset, IndexEntry, Sample, Split
+from sambench.types import Card, GroundTruth, IndexEntry, Split
 
 CARD = Card(
     name="mask_pngs",
@@ -38,8 +37,8 @@ CARD = Card(
 )
 
 
-class MaskPngs(Dataset):
-    card: ClassVar[Card] = CARD
+class MaskPngs(ImageFileDataset):
+    card = CARD
     arguments: ClassVar[tuple[str, ...]] = ("dir",)
 
     @dataclass(frozen=True)
@@ -51,7 +50,7 @@ class MaskPngs(Dataset):
         -1: none."""
 
     def __init__(self, root: Path, split: str, options: Options) -> None:
-        self.root, self.void = root, options.void
+        self.void, self._image_folder, self._mask_folder = options.void, root / "images", root / "masks"
 
     @classmethod
     def locate(cls, root: Path, split: str, options: Options) -> Path | None:
@@ -65,42 +64,24 @@ class MaskPngs(Dataset):
             )
         return folder
 
-    def index(self) -> Sequence[IndexEntry]:
-        """Label maps are decoded here to count their values; one that cannot be read counts as one mask, so that
-        the run meets it and lists it."""
-        return [IndexEntry(id, self._count(id)) for id in self._images]
+    def _list(self) -> Listing:
+        """Label maps are decoded here to count their values."""
+        return Listing(tuple(IndexEntry(id, count_masks(partial(self._count, id))) for id in self._images), {})
 
-    def load(self, id: str) -> Sample:
-        path = self.image_file(id)
-        size = image_size(path)
+    def _truth(self, id: str, size: tuple[int, int]) -> GroundTruth:
         masks = self._masks.get(id, {})
         if isinstance(masks, Path):
-            truth = partial(read_label_map, masks, size, self.void)
-        else:
-            truth = partial(read_binary_masks, masks, size, void=self.void)
-        return Sample(id, size, partial(read_image, path), truth)
-
-    @override
-    def image_file(self, id: str) -> Path:
-        if id not in self._images:
-            raise DataError(f"{self.root / 'images'}: no image {id}")
-        return self._images[id]
+            return read_label_map(masks, size, self.void)
+        return read_binary_masks(masks, size, void=self.void)
 
     def _count(self, id: str) -> int:
         masks = self._masks.get(id, {})
-        try:
-            return len(label_values(masks, self.void) if isinstance(masks, Path) else masks)
-        except DataError:
-            return 1
-
-    @cached_property
-    def _images(self) -> Mapping[str, Path]:
-        return files_by_stem(self.root / "images", SUFFIXES)
+        return len(label_values(masks, self.void) if isinstance(masks, Path) else masks)
 
     @cached_property
     def _masks(self) -> Mapping[str, Path | Mapping[str, Path]]:
         """By image id, a label map or the files of a folder of binary masks."""
-        at = self.root / "masks"
+        at = self._mask_folder
         found: dict[str, Path | Mapping[str, Path]] = dict(files_by_stem(at, SUFFIXES))
         for name in sorted(list_folder(at)):
             if (at / name).is_dir() and not name.startswith("."):

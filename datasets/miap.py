@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 from annotated_types import Ge, Lt
 from typing_extensions import override
@@ -17,10 +17,9 @@ from typing_extensions import override
 from sambench.errors import DataError, UsageError
 from sambench.readers import openimages
 from sambench.readers.files import first_place
-from sambench.readers.images import image_size, read_image
-from sambench.readers.listing import ListedDataset, Listing, MissingImages, list_images
+from sambench.readers.listing import ImageFileDataset, Listing, MissingImages, list_images
 from sambench.readers.openimages import Box, MaskRow, PersonRow
-from sambench.types import Archive, Card, GroundTruth, Instance, Sample, Semantics, Split
+from sambench.types import Archive, Card, GroundTruth, Instance, Semantics, Split
 
 PEOPLE, CLOTHING = "people", "clothing"
 BOXES = "open_images_extended_miap_boxes_test.csv"
@@ -74,8 +73,8 @@ CARD = Card(
 )
 
 
-class Miap(ListedDataset):
-    card: ClassVar[Card] = CARD
+class Miap(ImageFileDataset):
+    card = CARD
 
     @dataclass(frozen=True)
     class Options:
@@ -86,21 +85,15 @@ class Miap(ListedDataset):
     def __init__(self, root: Path, split: str, options: Options) -> None:
         self.root, self.split, self.options = root, split, options
         folders = (root / "test", root / "images" / "test", root / "images")
-        self._images = next((at for at in folders if at.is_dir()), folders[0])
+        self._image_folder = next((at for at in folders if at.is_dir()), folders[0])
 
     @classmethod
     def locate(cls, root: Path, split: str, options: Options) -> Path | None:
         return first_place(root, CARD.folders, lambda at: (at / BOXES).is_file())
 
-    def load(self, id: str) -> Sample:
-        path = self.image_file(id)
-        size = image_size(path)
-        return Sample(id, size, partial(read_image, path), partial(self._truth, id, size))
-
     @override
     def image_file(self, id: str) -> Path:
-        """The image of an id, or the path where it should be."""
-        return self._images / f"{id}.jpg"
+        return self._image_folder / f"{id}.jpg"
 
     def _list(self) -> Listing:
         needed = [mask.file for joined in self._joined.values() for mask, _ in joined]
@@ -114,7 +107,7 @@ class Miap(ListedDataset):
             {id: sum(not self._is_crowd(person) for _, person in joined) for id, joined in self._joined.items()},
             {id for id in self._joined if self.image_file(id).is_file()},
             labels=self.root / MASKS,
-            unpack=f"put the images of Open Images' test set in {self._images}",
+            unpack=f"put the images of Open Images' test set in {self._image_folder}",
             missing_images=self.options.missing_images,
         )
 

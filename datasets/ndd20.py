@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Any, ClassVar
+from typing import Any
 
 from typing_extensions import override
 
 from sambench.errors import DataError, UsageError
 from sambench.readers import via_json
 from sambench.readers.files import files_by_stem, first_place
-from sambench.readers.images import SUFFIXES, image_size, read_image
-from sambench.readers.listing import ListedDataset, Listing, ListingOptions, list_images
-from sambench.types import Archive, Card, PaperUse, Sample, Semantics, Split
+from sambench.readers.images import SUFFIXES
+from sambench.readers.listing import ImageFileDataset, Listing, ListingOptions, list_images
+from sambench.types import Archive, Card, GroundTruth, PaperUse, Semantics, Split
 
 CARD = Card(
     name="ndd20",
@@ -59,8 +59,8 @@ CARD = Card(
 _SIDES = {"above": "ABOVE", "below": "BELOW"}
 
 
-class Ndd20(ListedDataset):
-    card: ClassVar[Card] = CARD
+class Ndd20(ImageFileDataset):
+    card = CARD
     Options = ListingOptions
 
     def __init__(self, root: Path, split: str, options: ListingOptions) -> None:
@@ -76,17 +76,14 @@ class Ndd20(ListedDataset):
             lambda at: all((at / side).is_dir() for side in _SIDES.values()),
         )
 
-    def load(self, id: str) -> Sample:
-        if id not in self._regions:
-            raise DataError(f"{self.root}: no image {id}")
+    def _truth(self, id: str, size: tuple[int, int]) -> GroundTruth:
         file, name = self._regions[id]
-        path = self.image_file(id)
-        size = image_size(path)
-        return Sample(id, size, partial(read_image, path), partial(file.truth, name, size, _describe))
+        return file.truth(name, size, _describe)
 
     @override
     def image_file(self, id: str) -> Path:
-        """The image of an id, or the path where it should be."""
+        if id not in self._regions:
+            raise DataError(f"{self.root}: no image {id}")
         side = id.split("/")[0]
         return self._images.get(id, self.root / _SIDES[side] / self._regions[id][1])
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
 
 from sambench.errors import UsageError
-from sambench.readers.coco_json import CocoDataset, CocoReader, base_of, images_in
+from sambench.readers.coco_json import CocoDataset, base_of, named_reader
 from sambench.readers.listing import ListingOptions
 from sambench.types import Archive, Card, PaperUse, Semantics, Split
 
@@ -52,19 +51,12 @@ _PREFIXES = {"train": "train", "validation": "val"}
 
 
 class Ndispark(CocoDataset):
-    card: ClassVar[Card] = CARD
+    card = CARD
     Options = ListingOptions
 
     def __init__(self, root: Path, split: str, options: ListingOptions) -> None:
-        annotations = root / _labels(split)
-        self._reader = CocoReader(
-            annotations,
-            images_in(root / split / "imgs", annotations),
-            options.missing_images,
-            f"unzip ndis_park.zip in {root} again",
-            by_name=True,
-            only_annotated=True,
-        )
+        unpack = f"unzip ndis_park.zip in {root} again"
+        self._reader = named_reader(root / _labels(split), root / split / "imgs", options.missing_images, unpack)
 
     @classmethod
     def locate(cls, root: Path, split: str, options: ListingOptions) -> Path | None:

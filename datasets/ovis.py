@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import cached_property, partial
 from pathlib import Path
-from typing import ClassVar
 
 from typing_extensions import override
 
@@ -61,7 +60,7 @@ CARD = Card(
 
 
 class Ovis(ListedDataset):
-    card: ClassVar[Card] = CARD
+    card = CARD
     Options = ListingOptions
 
     def __init__(self, root: Path, split: str, options: ListingOptions) -> None:

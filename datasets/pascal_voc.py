@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from typing_extensions import override
 
-from sambench.errors import DataError, UsageError
-from sambench.readers.files import files_by_stem, first_place
-from sambench.readers.images import image_size, read_image, read_labels
-from sambench.readers.label_files import count_in_files
+from sambench.errors import DataError
+from sambench.readers.files import first_place
+from sambench.readers.images import read_labels
 from sambench.readers.label_maps import commonest, masks_by_value
-from sambench.readers.listing import ListedDataset, Listing, ListingOptions, list_images
+from sambench.readers.listing import ListingOptions
 from sambench.readers.mask_png import label_values
-from sambench.readers.name_lists import read_names
-from sambench.readers.voc import CLASSES
-from sambench.types import Archive, Card, GroundTruth, Instance, Mask, Sample, Semantics, Split
+from sambench.readers.voc import CLASSES, VocDataset
+from sambench.types import Archive, Card, GroundTruth, Instance, Mask, Semantics, Split
 
 VOID = 255
 
@@ -64,72 +59,36 @@ CARD = Card(
 )
 
 
-class PascalVoc(ListedDataset):
-    card: ClassVar[Card] = CARD
+class PascalVoc(VocDataset):
+    card = CARD
     Options = ListingOptions
+    _archive, _suffix = "VOCtrainval_11-May-2012.tar", ".png"
 
     def __init__(self, root: Path, split: str, options: ListingOptions) -> None:
         self.root, self.options = root, options
         self._names_file = root / "ImageSets" / "Segmentation" / f"{split}.txt"
+        self._image_folder, self._label_folder = root / "JPEGImages", root / "SegmentationObject"
 
     @classmethod
     def locate(cls, root: Path, split: str, options: ListingOptions) -> Path | None:
         return first_place(root, CARD.folders, lambda at: (at / "ImageSets" / "Segmentation").is_dir())
 
-    def load(self, id: str) -> Sample:
-        path = self.image_file(id)
-        size = image_size(path)
-        return Sample(id, size, partial(read_image, path), partial(self._truth, id, size))
-
-    @override
-    def image_file(self, id: str) -> Path:
-        """The image of an id, or the path where it should be."""
-        return self.root / "JPEGImages" / f"{id}.jpg"
-
-    def _list(self) -> Listing:
-        labels = self.root / "SegmentationObject"
-        names = read_names(self._names_file, ())
-        bare = [id for id in names if id not in self._instance_maps]
-        if bare:
-            raise UsageError(
-                f"{labels}: {len(bare)} of {len(names)} images of {self._names_file.name} have no mask file "
-                f"(first: {bare[0]}): unpack VOCtrainval_11-May-2012.tar again"
-            )
-        images = self.root / "JPEGImages"
-        return list_images(
-            count_in_files({id: self._instance_maps[id] for id in names}, _count, CARD.name),
-            files_by_stem(images, {".jpg"}) if images.is_dir() else {},
-            labels=labels,
-            unpack=f"unpack VOCtrainval_11-May-2012.tar so that {images} is there",
-            missing_images=self.options.missing_images,
-        )
-
-    def _truth(self, id: str, size: tuple[int, int]) -> GroundTruth:
-        if id not in self._instance_maps:
-            raise DataError(f"{self.root / 'SegmentationObject'}: no mask file of image {id}")
-        values = read_labels(self._instance_maps[id], size)
-        classes_at = self.root / "SegmentationClass"
-        classes = read_labels(classes_at / f"{id}.png", size) if classes_at.is_dir() else None
+    def _read(self, path: Path, size: tuple[int, int]) -> GroundTruth:
+        values = read_labels(path, size)
+        classes_at = self.root / "SegmentationClass" / f"{path.stem}.png"
+        classes = read_labels(classes_at, size) if classes_at.parent.is_dir() else None
         found = masks_by_value(values)
         void = found.pop(VOID, None)
         instances = []
         for value, mask in found.items():
-            number = None if classes is None else _class_of(classes, mask, f"{classes_at / id}.png: instance {value}")
+            number = None if classes is None else _class_of(classes, mask, f"{classes_at}: instance {value}")
             instances.append(
                 Instance(str(value), mask, class_name=CLASSES[number - 1] if number else None, class_id=number)
             )
         return GroundTruth(tuple(instances), void=void)
 
-    @cached_property
-    def _instance_maps(self) -> Mapping[str, Path]:
-        at = self.root / "SegmentationObject"
-        if not at.is_dir():
-            raise UsageError(f"{at}: lists are there, masks are not: unpack VOCtrainval_11-May-2012.tar again")
-        return files_by_stem(at, {".png"})
-
-
-def _count(path: Path) -> int:
-    return len(label_values(path, VOID))
+    def _count(self, path: Path) -> int:
+        return len(label_values(path, VOID))
 
 
 def _class_of(classes: NDArray[Any], mask: Mask, where: str) -> int | None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 from PIL import Image as Pillow
 
 from sambench.errors import UsageError
-from sambench.readers.coco_json import CocoDataset, CocoReader, base_of, images_in
+from sambench.readers.coco_json import CocoDataset, base_of, named_reader
 from sambench.readers.images import read_image
 from sambench.readers.listing import ListingOptions
 from sambench.types import Card, Image, IndexEntry, PaperUse, Semantics, Split
@@ -57,7 +57,7 @@ CARD = Card(
 
 
 class Pidray(CocoDataset):
-    card: ClassVar[Card] = CARD
+    card = CARD
 
     @dataclass(frozen=True)
     class Options(ListingOptions):
@@ -69,25 +69,19 @@ class Pidray(CocoDataset):
         annotations = next(
             (root / path for path in _labels(split) if (root / path).is_file()), root / _labels(split)[0]
         )
-        self._reader: CocoReader = CocoReader(
-            annotations,
-            images_in(root / split, annotations),
-            options.missing_images,
-            f"unpack the archive so that annotations/ and {split}/ lie in {root}",
-            by_name=True,
-            only_annotated=True,
-            read=_read_on_white,
-        )
+        unpack = f"unpack the archive so that annotations/ and {split}/ lie in {root}"
+        self._coco = named_reader(annotations, root / split, options.missing_images, unpack, read=_read_on_white)
+        self._reader = self._coco
 
     @classmethod
     def locate(cls, root: Path, split: str, options: Options) -> Path | None:
         return base_of(root, CARD.folders, lambda base: any((base / path).is_file() for path in _labels(split)), split)
 
     def index(self) -> Sequence[IndexEntry]:
-        listed = len(self._reader.file.ids)
+        listed = len(self._coco.file.ids)
         if self._expected is not None and listed > self._expected:
             raise UsageError(
-                f"{self._reader.annotations}: lists {listed} images, PIDray of 2021 has {self._expected}; a later "
+                f"{self._coco.annotations}: lists {listed} images, PIDray of 2021 has {self._expected}; a later "
                 "release gives other figures than the paper's: read it with --set dataset.release=any"
             )
         return super().index()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Literal
 
 from sambench import masks
 from sambench.errors import UsageError
@@ -53,7 +53,7 @@ _PARTS = ("train", "val", "test")
 
 
 class Plittersdorf(CocoDataset):
-    card: ClassVar[Card] = CARD
+    card = CARD
 
     @dataclass(frozen=True)
     class Options(ListingOptions):

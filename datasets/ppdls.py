@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
 
-from typing_extensions import override
-
-from sambench.errors import DataError, UsageError
+from sambench.errors import UsageError
 from sambench.readers.files import files_by_stem, first_place
-from sambench.readers.images import image_size, read_image
-from sambench.readers.label_files import list_label_files
-from sambench.readers.listing import ListedDataset, Listing, ListingOptions
+from sambench.readers.label_files import LabelFileDataset
+from sambench.readers.listing import Listing, ListingOptions
 from sambench.readers.mask_png import read_label_map
-from sambench.types import Archive, Card, PaperUse, Sample, Semantics, Split
+from sambench.types import Archive, Card, GroundTruth, PaperUse, Semantics, Split
 
 CARD = Card(
     name="ppdls",
@@ -56,12 +52,14 @@ CARD = Card(
 )
 
 
-class Ppdls(ListedDataset):
-    card: ClassVar[Card] = CARD
+class Ppdls(LabelFileDataset):
+    card = CARD
     Options = ListingOptions
+    _label_kind = "label file of"
 
     def __init__(self, root: Path, split: str, options: ListingOptions) -> None:
-        self.root, self.options = root, options
+        self._image_folder = self._label_folder = root
+        self.options = options
         self._folders = {subset: _folder(root, subset) for subset in split.split("+")}
 
     @classmethod
@@ -69,33 +67,14 @@ class Ppdls(ListedDataset):
         subsets = split.split("+")
         return first_place(root, CARD.folders, lambda at: any(_folder(at, subset).is_dir() for subset in subsets))
 
-    def load(self, id: str) -> Sample:
-        path = self.image_file(id)
-        size = image_size(path)
-        if id not in self._labels:
-            raise DataError(f"{self.root}: no label file of {id}")
-        truth = partial(read_label_map, self._labels[id], size, colours=True, class_name="leaf")
-        return Sample(id, size, partial(read_image, path), truth)
-
-    @override
-    def image_file(self, id: str) -> Path:
-        if id not in self._images:
-            raise DataError(f"{self.root}: no image {id}")
-        return self._images[id]
+    def _read(self, path: Path, size: tuple[int, int] | None) -> GroundTruth:
+        return read_label_map(path, size, colours=True, class_name="leaf")
 
     def _list(self) -> Listing:
         gone = [str(folder) for folder in self._folders.values() if not folder.is_dir()]
         if gone:
             raise UsageError(f"{gone[0]}: no such folder: unzip Plant_Phenotyping_Datasets.zip again")
-        return list_label_files(
-            self._images,
-            self._labels,
-            lambda path: len(read_label_map(path, None, colours=True).instances),
-            "ppdls",
-            folder=self.root,
-            unpack="unzip Plant_Phenotyping_Datasets.zip again",
-            missing_images=self.options.missing_images,
-        )
+        return self._list_files("ppdls", "unzip Plant_Phenotyping_Datasets.zip again", self.options.missing_images)
 
     @cached_property
     def _images(self) -> Mapping[str, Path]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from typing_extensions import override
 
@@ -48,7 +48,7 @@ _NAME = re.compile(r"sa_\d+")
 
 
 class Sa1b(ListedDataset):
-    card: ClassVar[Card] = CARD
+    card = CARD
 
     @dataclass(frozen=True)
     class Options:

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from typing_extensions import override
 
-from sambench.errors import DataError, UsageError
+from sambench.errors import DataError
 from sambench.readers import matlab
-from sambench.readers.files import candidates, files_by_stem
-from sambench.readers.images import image_size, read_image
-from sambench.readers.label_files import count_in_files
+from sambench.readers.files import candidates
 from sambench.readers.label_maps import masks_by_value, values_of
-from sambench.readers.listing import ListedDataset, Listing, ListingOptions, list_images
-from sambench.readers.name_lists import read_names
-from sambench.readers.voc import CLASSES
-from sambench.types import Archive, Card, GroundTruth, Instance, Sample, Semantics, Split
+from sambench.readers.listing import ListingOptions
+from sambench.readers.voc import CLASSES, VocDataset
+from sambench.types import Archive, Card, GroundTruth, Instance, Semantics, Split
 
 CARD = Card(
     name="sbd",
@@ -51,13 +45,14 @@ CARD = Card(
 )
 
 
-class Sbd(ListedDataset):
-    card: ClassVar[Card] = CARD
+class Sbd(VocDataset):
+    card = CARD
     Options = ListingOptions
+    _archive, _suffix = "benchmark.tgz", ".mat"
 
     def __init__(self, root: Path, split: str, options: ListingOptions) -> None:
-        self.root, self.options = root, options
-        self._names_file = root / f"{split}.txt"
+        self.options = options
+        self._names_file, self._image_folder, self._label_folder = root / f"{split}.txt", root / "img", root / "inst"
 
     @classmethod
     def locate(cls, root: Path, split: str, options: ListingOptions) -> Path | None:
@@ -68,37 +63,7 @@ class Sbd(ListedDataset):
         best = max(candidates(root, CARD.folders), key=parts)
         return best if parts(best) >= 2 else None
 
-    def load(self, id: str) -> Sample:
-        path = self.image_file(id)
-        size = image_size(path)
-        return Sample(id, size, partial(read_image, path), partial(self._truth, id, size))
-
-    @override
-    def image_file(self, id: str) -> Path:
-        """The image of an id, or the path where it should be."""
-        return self.root / "img" / f"{id}.jpg"
-
-    def _list(self) -> Listing:
-        names = read_names(self._names_file, ())
-        bare = [id for id in names if id not in self._mat_files]
-        if bare:
-            raise UsageError(
-                f"{self.root / 'inst'}: {len(bare)} of {len(names)} images of {self._names_file.name} have no mask "
-                f"file (first: {bare[0]}): unpack benchmark.tgz again"
-            )
-        images = self.root / "img"
-        return list_images(
-            count_in_files({id: self._mat_files[id] for id in names}, _count, CARD.name),
-            files_by_stem(images, {".jpg"}) if images.is_dir() else {},
-            labels=self.root / "inst",
-            unpack=f"unpack benchmark.tgz so that {images} is there",
-            missing_images=self.options.missing_images,
-        )
-
-    def _truth(self, id: str, size: tuple[int, int]) -> GroundTruth:
-        if id not in self._mat_files:
-            raise DataError(f"{self.root / 'inst'}: no mask file of image {id}")
-        path = self._mat_files[id]
+    def _read(self, path: Path, size: tuple[int, int]) -> GroundTruth:
         segmentation, categories = _read_map(path)
         if segmentation.shape != size:
             raise DataError(f"{path}: the map is of {segmentation.shape}, its image of {size} (height, width)")
@@ -110,12 +75,8 @@ class Sbd(ListedDataset):
             instances.append(Instance(str(value), mask, class_name=CLASSES[number - 1], class_id=number))
         return GroundTruth(tuple(instances))
 
-    @cached_property
-    def _mat_files(self) -> Mapping[str, Path]:
-        at = self.root / "inst"
-        if not at.is_dir():
-            raise UsageError(f"{at}: lists are there, masks are not: unpack benchmark.tgz again")
-        return files_by_stem(at, {".mat"})
+    def _count(self, path: Path) -> int:
+        return sum(value != 0 for value in values_of(_read_map(path)[0]))
 
 
 def _read_map(path: Path) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -128,10 +89,6 @@ def _read_map(path: Path) -> tuple[NDArray[Any], NDArray[Any]]:
         if not isinstance(value, np.ndarray) or value.ndim != 2 or value.dtype.kind not in kinds:
             raise DataError(f"{where}.{name} is not an array of whole numbers")
     return segmentation, categories.ravel()
-
-
-def _count(path: Path) -> int:
-    return sum(value != 0 for value in values_of(_read_map(path)[0]))
 
 
 PLUGIN = Sbd

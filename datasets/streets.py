@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Any, ClassVar
+from typing import Any
 
 from typing_extensions import override
 
 from sambench.errors import DataError, UsageError
 from sambench.readers import via_json
-from sambench.readers.files import candidates, files_by_stem, list_folder
-from sambench.readers.images import SUFFIXES, image_size, read_image, read_labels
-from sambench.readers.listing import ListedDataset, Listing, MissingImages, list_images
-from sambench.types import Archive, Card, GroundTruth, PaperUse, Sample, Semantics, Split
+from sambench.readers.files import candidates, list_folder
+from sambench.readers.images import read_labels
+from sambench.readers.listing import ImageFileDataset, Listing, MissingImages, list_images
+from sambench.types import Archive, Card, GroundTruth, PaperUse, Semantics, Split
 
 CARD = Card(
     name="streets",
@@ -46,8 +46,8 @@ CARD = Card(
 )
 
 
-class Streets(ListedDataset):
-    card: ClassVar[Card] = CARD
+class Streets(ImageFileDataset):
+    card = CARD
 
     @dataclass(frozen=True)
     class Options:
@@ -56,7 +56,7 @@ class Streets(ListedDataset):
         missing_images: MissingImages = "exclude"
 
     def __init__(self, root: Path, split: str, options: Options) -> None:
-        self.root, self.options = root, options
+        self.root, self.options, self._image_folder = root, options, root / "images"
 
     @classmethod
     def locate(cls, root: Path, split: str, options: Options) -> Path | None:
@@ -64,17 +64,11 @@ class Streets(ListedDataset):
         bare = (at for at in bases if at.name == "vehicleannotations" and (at / "images").is_dir())
         return next((at for at in bases if _annotations(at)), next(bare, None))
 
-    def load(self, id: str) -> Sample:
-        if id not in self._names:
-            raise DataError(f"{self._file.path}: no image {id}")
-        path = self.image_file(id)
-        size = image_size(path)
-        return Sample(id, size, partial(read_image, path), partial(self._truth, id, size))
-
     @override
     def image_file(self, id: str) -> Path:
-        """The image of an id, or the path where it should be."""
-        return self._images.get(id, self.root / "images" / self._names[id])
+        if id not in self._names:
+            raise DataError(f"{self._file.path}: no image {id}")
+        return self._images.get(id, self._image_folder / self._names[id])
 
     def _list(self) -> Listing:
         return list_images(
@@ -119,11 +113,6 @@ class Streets(ListedDataset):
             if twin != name:
                 raise UsageError(f"{self._file.path}: {name} and {twin} would have the same id")
         return found
-
-    @cached_property
-    def _images(self) -> Mapping[str, Path]:
-        at = self.root / "images"
-        return files_by_stem(at, SUFFIXES) if at.is_dir() else {}
 
 
 def _annotations(base: Path) -> Path | None:

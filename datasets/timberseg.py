@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Literal
 
-from sambench.readers.coco_json import CocoDataset, CocoReader, base_of, images_in
+from sambench.readers.coco_json import CocoDataset, base_of, named_reader
 from sambench.readers.listing import ListingOptions
 from sambench.types import Archive, Card, PaperUse, Semantics, Split
 
@@ -40,7 +40,7 @@ CARD = Card(
 
 
 class Timberseg(CocoDataset):
-    card: ClassVar[Card] = CARD
+    card = CARD
 
     @dataclass(frozen=True)
     class Options(ListingOptions):
@@ -49,15 +49,8 @@ class Timberseg(CocoDataset):
 
     def __init__(self, root: Path, split: str, options: Options) -> None:
         folder = root / options.version
-        annotations = folder / "coco_annotation.json"
-        self._reader = CocoReader(
-            annotations,
-            images_in(folder / "images", annotations),
-            options.missing_images,
-            f"unzip y5npsm3gkj-2.zip in {root} again",
-            by_name=True,
-            only_annotated=True,
-        )
+        unpack = f"unzip y5npsm3gkj-2.zip in {root} again"
+        self._reader = named_reader(folder / "coco_annotation.json", folder / "images", options.missing_images, unpack)
 
     @classmethod
     def locate(cls, root: Path, split: str, options: Options) -> Path | None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Literal
 
 from sambench import masks
-from sambench.readers.coco_json import CocoDataset, CocoReader, base_of, images_in
+from sambench.readers.coco_json import CocoDataset, base_of, named_reader
 from sambench.readers.listing import ListingOptions
 from sambench.types import Archive, Card, Mask, PaperUse, Semantics, Split
 
@@ -56,7 +56,7 @@ CARD = Card(
 
 
 class Trashcan(CocoDataset):
-    card: ClassVar[Card] = CARD
+    card = CARD
 
     @dataclass(frozen=True)
     class Options(ListingOptions):
@@ -68,15 +68,9 @@ class Trashcan(CocoDataset):
     def __init__(self, root: Path, split: str, options: Options) -> None:
         folder = _version_folder(root, options.version)
         annotations = folder / f"instances_{split}_trashcan.json"
-        self._reader = CocoReader(
-            annotations,
-            images_in(folder / split, annotations),
-            options.missing_images,
-            f"unzip dataset.zip so that {annotations.name} is beside {split}/ in {folder}",
-            by_name=True,
-            only_annotated=True,
-            fill=_fill_shifted if options.shift_fix else masks.from_polygons,
-        )
+        unpack = f"unzip dataset.zip so that {annotations.name} is beside {split}/ in {folder}"
+        fill = _fill_shifted if options.shift_fix else masks.from_polygons
+        self._reader = named_reader(annotations, folder / split, options.missing_images, unpack, fill=fill)
 
     @classmethod
     def locate(cls, root: Path, split: str, options: Options) -> Path | None:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Literal
 
 from typing_extensions import override
 
 from sambench.errors import UsageError
 from sambench.readers.files import files_by_stem, first_place
-from sambench.readers.images import SUFFIXES, read_image
+from sambench.readers.images import read_image
 from sambench.readers.label_files import count_in_files
-from sambench.readers.listing import ListedDataset, Listing, MissingImages, list_images
+from sambench.readers.listing import ImageFileDataset, Listing, MissingImages, list_images
 from sambench.readers.woodscape_json import Scene, read_scene
 from sambench.types import Archive, Card, PaperUse, Sample, Semantics, Split
 
@@ -63,8 +62,8 @@ CARD = Card(
 )
 
 
-class WoodScape(ListedDataset):
-    card: ClassVar[Card] = CARD
+class WoodScape(ImageFileDataset):
+    card = CARD
 
     @dataclass(frozen=True)
     class Options:
@@ -78,7 +77,7 @@ class WoodScape(ListedDataset):
 
     def __init__(self, root: Path, split: str, options: Options) -> None:
         self.root, self.options = root, options
-        self._labels, self._pictures = _inner(root, "instance_annotations"), _inner(root, "rgb_images")
+        self._labels, self._image_folder = _inner(root, "instance_annotations"), _inner(root, "rgb_images")
 
     @classmethod
     def locate(cls, root: Path, split: str, options: Options) -> Path | None:
@@ -94,8 +93,7 @@ class WoodScape(ListedDataset):
 
     @override
     def image_file(self, id: str) -> Path:
-        """The image of an id, or the path where it should be."""
-        return self._images.get(id, self._pictures / f"{id}.png")
+        return self._images.get(id, self._image_folder / f"{id}.png")
 
     def _list(self) -> Listing:
         if not self._labels.is_dir():
@@ -111,10 +109,6 @@ class WoodScape(ListedDataset):
             unpack="unpack the RGB images as rgb_images/ beside instance_annotations/",
             missing_images=self.options.missing_images,
         )
-
-    @cached_property
-    def _images(self) -> Mapping[str, Path]:
-        return files_by_stem(self._pictures, SUFFIXES) if self._pictures.is_dir() else {}
 
     def _read(self, path: Path) -> Scene:
         return read_scene(path, merge_groups=self.options.merge_groups, drop_classes=self.options.drop_classes)

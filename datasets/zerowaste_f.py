@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property, partial
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Literal
 
 from typing_extensions import override
 
-from sambench.errors import DataError, UsageError
-from sambench.readers.coco_json import CocoDataset, CocoReader, Reader, base_of, images_in
-from sambench.readers.files import files_by_stem
-from sambench.readers.images import SUFFIXES, image_size, read_image
-from sambench.readers.label_files import count_in_files
-from sambench.readers.listing import ListedDataset, Listing, ListingOptions, list_images
+from sambench.errors import UsageError
+from sambench.readers.coco_json import CocoDataset, base_of, named_reader
+from sambench.readers.label_files import LabelFileDataset, count_in_files
+from sambench.readers.listing import Listing, ListingOptions, list_images
 from sambench.readers.mask_png import label_values, read_class_map
-from sambench.types import Archive, Card, PaperUse, Sample, Semantics, Split
+from sambench.types import Archive, Card, GroundTruth, PaperUse, Semantics, Split
 
 CARD = Card(
     name="zerowaste_f",
@@ -64,7 +61,7 @@ _VOID = 255
 
 
 class ZerowasteF(CocoDataset):
-    card: ClassVar[Card] = CARD
+    card = CARD
 
     @dataclass(frozen=True)
     class Options(ListingOptions):
@@ -74,16 +71,8 @@ class ZerowasteF(CocoDataset):
 
     def __init__(self, root: Path, split: str, options: Options) -> None:
         folder = _splits(root) / split
-        annotations, unpack = folder / "labels.json", f"unzip zerowaste-f-final.zip in {root} again"
-        objects = CocoReader(
-            annotations,
-            images_in(folder / "data", annotations),
-            options.missing_images,
-            unpack,
-            by_name=True,
-            only_annotated=True,
-        )
-        self._reader: Reader = objects
+        unpack = f"unzip zerowaste-f-final.zip in {root} again"
+        self._reader = named_reader(folder / "labels.json", folder / "data", options.missing_images, unpack)
         if options.source == "sem_seg":
             self._reader = _ClassMaps(folder, options.missing_images, unpack)
 
@@ -96,11 +85,14 @@ class ZerowasteF(CocoDataset):
         return base_of(root, CARD.folders, has_labels, f"splits_final_deblurred/{split}/data")
 
 
-class _ClassMaps(ListedDataset):
+class _ClassMaps(LabelFileDataset):
     """The label maps of a split, each with an image of its name."""
 
+    _label_kind = "label map"
+
     def __init__(self, folder: Path, missing_images: str, unpack: str) -> None:
-        self._folder, self._missing_images, self._unpack = folder, missing_images, unpack
+        self._image_folder, self._label_folder = folder / "data", folder / "sem_seg"
+        self._missing_images, self._unpack = missing_images, unpack
 
     @classmethod
     def locate(cls, root: Path, split: str, options: object) -> None:
@@ -111,44 +103,28 @@ class _ClassMaps(ListedDataset):
     def categories(self) -> Mapping[int, str]:
         return _CLASSES
 
-    def load(self, id: str) -> Sample:
-        path = self.image_file(id)
-        if id not in self._maps:
-            raise DataError(f"{self._folder / 'sem_seg'}: no label map {id}")
-        size = image_size(path)
-        truth = partial(read_class_map, self._maps[id], size, _CLASSES, void=(_VOID,))
-        return Sample(id, size, partial(read_image, path), truth)
+    def _read(self, path: Path, size: tuple[int, int] | None) -> GroundTruth:
+        return read_class_map(path, size, _CLASSES, void=(_VOID,))
+
+    def _count(self, path: Path) -> int:
+        return sum(value in _CLASSES for value in label_values(path))
 
     @override
     def image_file(self, id: str) -> Path:
-        return self._images.get(id, self._folder / "data" / f"{id}.PNG")
+        return self._images.get(id, self._image_folder / f"{id}.PNG")
 
     def _list(self) -> Listing:
-        if not self._maps:
-            raise UsageError(f"{self._folder / 'sem_seg'}: the labels are missing: {self._unpack}")
-        counts = count_in_files(
-            self._maps, lambda path: sum(value in _CLASSES for value in label_values(path)), "zerowaste_f sem_seg"
-        )
+        if not self._labels:
+            raise UsageError(f"{self._label_folder}: the labels are missing: {self._unpack}")
+        counts = count_in_files(self._labels, self._count, "zerowaste_f sem_seg")
         # An image without a map counts among those without a mask.
         return list_images(
             {**dict.fromkeys(self._images, 0), **counts},
             self._images,
-            labels=self._folder / "sem_seg",
+            labels=self._label_folder,
             unpack=self._unpack,
             missing_images=self._missing_images,
         )
-
-    @cached_property
-    def _images(self) -> Mapping[str, Path]:
-        return _pictures(self._folder / "data")
-
-    @cached_property
-    def _maps(self) -> Mapping[str, Path]:
-        return _pictures(self._folder / "sem_seg")
-
-
-def _pictures(folder: Path) -> Mapping[str, Path]:
-    return files_by_stem(folder, SUFFIXES) if folder.is_dir() else {}
 
 
 def _splits(base: Path) -> Path:

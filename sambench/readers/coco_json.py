@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path, PurePosixPath
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -396,12 +396,10 @@ class CocoParts:
         return sorted(entries, key=lambda entry: entry.id)
 
     def load(self, id: str) -> Sample:
-        """As in :meth:`CocoReader.load`."""
         part, own = self._split(id)
         return replace(part.load(own), id=id)
 
     def image_file(self, id: str) -> Path | None:
-        """As in :meth:`CocoReader.image_file`."""
         part, own = self._split(id)
         return part.image_file(own)
 
@@ -412,47 +410,29 @@ class CocoParts:
         return self.parts[name], own
 
 
-class Reader(Protocol):
-    """What :class:`CocoReader` and :class:`CocoParts` have in common."""
-
-    @property
-    def categories(self) -> Mapping[int, str]: ...
-
-    @property
-    def excluded(self) -> Mapping[str, int]: ...
-
-    def index(self) -> Sequence[IndexEntry]: ...
-
-    def load(self, id: str) -> Sample: ...
-
-    def image_file(self, id: str) -> Path | None: ...
-
-
 class CocoDataset(Dataset):
-    """The part of a dataset plugin that a reader answers. The plugin sets ``_reader`` when it is made."""
+    """The part of a dataset plugin that a reader answers. The plugin sets ``_reader`` when it is made, or makes it on
+    first use. What each member is: see :class:`CocoReader`."""
 
-    _reader: Reader
+    @cached_property
+    def _reader(self) -> CocoReader | CocoParts | Dataset:
+        raise NotImplementedError
 
     @property
-    def categories(self) -> Mapping[int, str]:
-        """As in :meth:`CocoReader.categories`."""
+    def categories(self) -> Mapping[int, str] | None:
         return self._reader.categories
 
     @property
     def excluded(self) -> Mapping[str, int]:
-        """Images left out of the index, by rule."""
         return self._reader.excluded
 
     def index(self) -> Sequence[IndexEntry]:
-        """As in :meth:`CocoReader.index`."""
         return self._reader.index()
 
     def load(self, id: str) -> Sample:
-        """As in :meth:`CocoReader.load`."""
         return self._reader.load(id)
 
     def image_file(self, id: str) -> Path | None:
-        """As in :meth:`CocoReader.image_file`."""
         return self._reader.image_file(id)
 
 
@@ -473,6 +453,13 @@ def images_in(folder: Path, annotations: Path) -> FindImage:
         return folder.parent / name if name.parts[0] == folder.name else folder / name
 
     return find_image
+
+
+def named_reader(annotations: Path, images: Path, missing_images: str, unpack: str, **fields: Any) -> CocoReader:
+    """Reads a file with its folder of ``images`` by their names, but for those without a mask. ``fields``: further ones
+    of :class:`CocoReader`."""
+    find_image = images_in(images, annotations)
+    return CocoReader(annotations, find_image, missing_images, unpack, by_name=True, only_annotated=True, **fields)
 
 
 def base_of(root: Path, folders: Collection[str], labels: Callable[[Path], bool], images: str) -> Path | None:

@@ -16,14 +16,14 @@ def nfc(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
-def files_by_stem(folder: Path, suffixes: Collection[str]) -> dict[str, Path]:
+def files_by_stem(folder: Path, suffixes: Collection[str], *, missing_ok: bool = False) -> dict[str, Path]:
     """The folder's files with one of the endings (lower case, with the dot), by NFC name without the ending, sorted.
 
-    Hidden files are left out (``.DS_Store``, and the ``._`` twins that macOS writes). Raises UsageError if the folder
-    cannot be listed or two files share a name.
+    Hidden files are left out (``.DS_Store``, and the ``._`` twins that macOS writes). ``missing_ok``: a folder that is
+    not there holds none. Raises UsageError if the folder cannot be listed or two files share a name.
     """
     found: dict[str, Path] = {}
-    for name in sorted(list_folder(folder)):
+    for name in sorted(list_folder(folder)) if folder.is_dir() or not missing_ok else ():
         stem, suffix = os.path.splitext(name)
         if name.startswith(".") or suffix.lower() not in suffixes:
             continue

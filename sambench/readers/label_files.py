@@ -6,16 +6,59 @@ import hashlib
 import os
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
 
-from sambench.errors import UsageError
+from sambench.core.dataset import GroundTruth
+from sambench.errors import DataError, UsageError
+from sambench.readers.files import files_by_stem
+from sambench.readers.images import SUFFIXES
 from sambench.readers.index_cache import Arrays, cached
-from sambench.readers.listing import Listing, count_masks, list_images
+from sambench.readers.listing import ImageFileDataset, Listing, count_masks, list_images
 
 _KIND = "counts-1"
+
+
+class LabelFileDataset(ImageFileDataset):
+    """The part of a dataset plugin that a label file for each image answers. The plugin sets ``_label_folder``,
+    overrides ``_labels`` (by id) where need be, and reads a file in ``_read``, for its count too."""
+
+    _label_folder: Path
+    _label_kind: str = "label"
+
+    @cached_property
+    def _labels(self) -> Mapping[str, Path]:
+        return files_by_stem(self._label_folder, SUFFIXES, missing_ok=True)
+
+    def _read(self, path: Path, size: tuple[int, int] | None) -> GroundTruth:
+        """``size``: ``(H, W)`` of the image, None to count only."""
+        raise NotImplementedError
+
+    def _count(self, path: Path) -> int:
+        return len(self._read(path, None).instances)
+
+    def _label_file(self, id: str) -> Path:
+        if id not in self._labels:
+            raise DataError(f"{self._label_folder}: no {self._label_kind} {id}")
+        return self._labels[id]
+
+    def _list_files(
+        self,
+        rule: str,
+        unpack: str,
+        missing_images: str,
+        *,
+        wanted: Collection[str] | None = None,
+        folder: Path | None = None,
+    ) -> Listing:
+        """As in :func:`list_label_files`, of all that lies in the two folders."""
+        found, at = (self._images, self._labels, self._count), folder or self._label_folder
+        return list_label_files(*found, rule, wanted=wanted, folder=at, unpack=unpack, missing_images=missing_images)
+
+    def _truth_of(self, id: str, size: tuple[int, int]) -> Callable[[], GroundTruth]:
+        return partial(self._read, self._label_file(id), size)
 
 
 def list_label_files(

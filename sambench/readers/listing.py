@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from sambench.core.dataset import Dataset, IndexEntry
+from sambench.core.dataset import Dataset, GroundTruth, IndexEntry, Sample
 from sambench.errors import DataError, UsageError
+from sambench.readers.files import files_by_stem
+from sambench.readers.images import SUFFIXES, image_size, read_image
 
 MissingImages = Annotated[
     Literal["error", "exclude"],
@@ -48,8 +50,40 @@ class ListedDataset(Dataset):
         return self._listing.excluded
 
     def index(self) -> Sequence[IndexEntry]:
-        """As in :func:`list_images`."""
         return self._listing.entries
+
+
+class ImageFileDataset(ListedDataset):
+    """The same, of images that are single files, whose headers give the sizes of samples. The plugin sets
+    ``_image_folder``, overrides ``_images`` (by id) or :meth:`image_file` where that is not all there is to say, and
+    reads what is annotated in ``_truth``, or makes a reader of it in ``_truth_of``."""
+
+    _image_folder: Path
+
+    @cached_property
+    def _images(self) -> Mapping[str, Path]:
+        return files_by_stem(self._image_folder, SUFFIXES, missing_ok=True)
+
+    def load(self, id: str) -> Sample:
+        path = self.image_file(id)
+        size = image_size(path)
+        return Sample(id, size, partial(read_image, path), self._truth_of(id, size), self._attributes(id))
+
+    def image_file(self, id: str) -> Path:
+        """The file of an image, or the path where it should be. Raises DataError if nobody knows where."""
+        if id not in self._images:
+            raise DataError(f"{self._image_folder}: no image {id}")
+        return self._images[id]
+
+    def _truth_of(self, id: str, size: tuple[int, int]) -> Callable[[], GroundTruth]:
+        return partial(self._truth, id, size)
+
+    def _truth(self, id: str, size: tuple[int, int]) -> GroundTruth:
+        raise NotImplementedError
+
+    def _attributes(self, id: str) -> Mapping[str, Any]:
+        """Of the sample."""
+        return {}
 
 
 def list_images(

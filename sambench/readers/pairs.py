@@ -6,20 +6,24 @@ davis.py in the authors' repository).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sambench.core.dataset import Dataset, GroundTruth, IndexEntry, Instance, Sample
+from sambench.core.dataset import GroundTruth, IndexEntry, Instance
 from sambench.core.mask import Mask
 from sambench.errors import DataError, UsageError
 from sambench.readers.files import files_by_stem, first_place, nfc
-from sambench.readers.images import SUFFIXES, has_colours, image_size, read_codes, read_image, read_labels
+from sambench.readers.images import SUFFIXES, has_colours, read_codes, read_image, read_labels
+from sambench.readers.listing import ImageFileDataset, Listing
+
+RELEASE = "https://github.com/saic-vul/fbrs_interactive_segmentation/releases/download/v1.0"
+"""Where the sets lie as packed for RITM's evaluation."""
 
 IGNORED = 128
 """The grey value of pixels that count for nothing; values above are the object."""
@@ -122,35 +126,37 @@ def _one_object(foreground: NDArray[np.bool_], ignored: NDArray[np.bool_]) -> Gr
     )
 
 
-class PairedDataset(Dataset):
-    """The part of a dataset plugin that pairs of files answer. The plugin says where they lie and how a mask reads."""
+class PairedDataset(ImageFileDataset):
+    """The part of a dataset plugin that pairs of files answer. The plugin names their two ``_folders`` (of images and
+    of masks) and says how a mask reads."""
 
-    _images: Path
-    _masks: Path
+    _folders: tuple[str, str]
     _further: bool = False
+
+    def __init__(self, root: Path, split: str, options: Any) -> None:
+        self._image_folder, self._mask_folder = (root / folder for folder in self._folders)
+        self.options = options
+
+    @classmethod
+    def locate(cls, root: Path, split: str, options: Any) -> Path | None:
+        return locate_pairs(root, cls.card.folders, *cls._folders)
 
     def _read_mask(self, path: Path, size: tuple[int, int]) -> GroundTruth:
         raise NotImplementedError
 
     @cached_property
     def _pairs(self) -> Mapping[str, Pair]:
-        return find_pairs(self._images, self._masks, further=self._further)
+        return find_pairs(self._image_folder, self._mask_folder, further=self._further)
 
-    def index(self) -> Sequence[IndexEntry]:
-        """One mask for each sample. Raises UsageError, as :func:`find_pairs` does."""
-        return [IndexEntry(id, 1) for id in self._pairs]
+    @cached_property
+    def _images(self) -> Mapping[str, Path]:
+        return {id: pair.image for id, pair in self._pairs.items()}
 
-    def load(self, id: str) -> Sample:
-        """The sample of an id. Raises DataError."""
-        image = self.image_file(id)
-        size = image_size(image)
-        return Sample(id, size, partial(read_image, image), partial(self._read_mask, self._pairs[id].mask, size))
+    def _list(self) -> Listing:
+        return Listing(tuple(IndexEntry(id, 1) for id in self._pairs), {})
 
-    def image_file(self, id: str) -> Path:
-        """The image of an id. Raises DataError if there is none."""
-        if id not in self._pairs:
-            raise DataError(f"{self._images}: no image {id}")
-        return self._pairs[id].image
+    def _truth(self, id: str, size: tuple[int, int]) -> GroundTruth:
+        return self._read_mask(self._pairs[id].mask, size)
 
 
 @dataclass(frozen=True)

@@ -16,13 +16,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NoReturn
+from typing import Any, Literal, NoReturn
 
 import numpy as np
 
-from sambench.core.dataset import EXPRESSIONS, Card, GroundTruth, Sample
+from sambench.core.dataset import EXPRESSIONS, Archive, Card, GroundTruth, Sample, Semantics, Split
 from sambench.errors import DataError, UsageError
-from sambench.readers.coco_json import CocoReader, images_in
+from sambench.readers.coco_json import CocoDataset, CocoReader, images_in
 from sambench.readers.contents import LFS_POINTER, what_is_lacking
 from sambench.readers.files import first_place, nfc
 from sambench.readers.index_cache import Arrays, cached
@@ -140,7 +140,66 @@ class ReferOptions:
     missing_images: MissingImages = "error"
 
 
-class ReferDataset(ListedDataset):
+def refer_card(
+    name: str,
+    title: str,
+    *,
+    citation: str,
+    archive: str,
+    folders: tuple[str, ...],
+    refs: str,
+    splits: Mapping[str, Split],
+    default_split: str,
+    gotcha: str,
+) -> Card:
+    """The card of one of the three sets, which differ in little.
+
+    Args:
+        archive: Address of the archived zip, which makes a folder of its own name.
+        refs: The lines of the layout that name the pickles.
+        gotcha: What is to be known of this one only.
+    """
+    zip_name = archive.rpartition("/")[2]
+    folder = zip_name.removesuffix(".zip")
+    images = f"http://images.cocodataset.org/zips/{IMAGES}.zip"
+    return Card(
+        name=name,
+        title=title,
+        citation=citation,
+        url="https://github.com/lichengunc/refer",
+        licence="expressions: none stated; annotations CC BY 4.0; each photograph its own Flickr licence",
+        access=f"Download {archive} (no login; the authors' server is gone, this is its archived copy)\n"
+        f"and {images} (no login).\n"
+        f"Unpack both in DATA_ROOT/{folder}/, or the images in DATA_ROOT/coco/.",
+        layout=f"{folder}/\n  instances.json\n{refs}"
+        "  train2014/COCO_train2014_000000098304.jpg     "
+        "(or in coco/, or in images/mscoco/images/, beside this folder)",
+        kind="instance",
+        splits=splits,
+        default_split=default_split,
+        group="reference",
+        tasks=frozenset({"text_to_mask"}),
+        folders=folders,
+        gotchas=(
+            "Masks are the objects that a split refers to; an image's other annotated objects are read, and not asked "
+            "for.",
+            gotcha,
+            "The folder's name tells the three RefCOCO sets apart, because their files have the same names.",
+        ),
+        same_images_as=frozenset({"coco", "lvis", "refcoco", "refcocop", "refcocog"}) - {name},
+        archives=(
+            Archive(zip_name, "annotations and expressions", url=archive),
+            Archive(f"{IMAGES}.zip", "images", url=images),
+        ),
+        semantics=Semantics(
+            crowd="Regions of many objects (iscrowd 1), which nothing refers to.",
+            components="An object that others cut apart is one mask, in several polygons.",
+            overlaps=True,
+        ),
+    )
+
+
+class ReferDataset(ListedDataset, CocoDataset):
     """The part of a dataset plugin that the layout answers. Splits are named ``PARTITION_SPLIT`` (``unc_testA``).
 
     The truth of an image is all that is annotated in it; the objects that the split refers to carry their texts as
@@ -148,7 +207,6 @@ class ReferDataset(ListedDataset):
     one.
     """
 
-    card: ClassVar[Card]
     Options = ReferOptions
 
     @classmethod
@@ -170,24 +228,15 @@ class ReferDataset(ListedDataset):
         self._refs_file = root / _refs_name(partition)
         annotations = root / "instances.json"
         self._images = _image_folder(root)
-        self._coco = CocoReader(
+        self._reader = self._coco = CocoReader(
             annotations, images_in(self._images, annotations), options.missing_images, f"unpack the archive in {root}"
         )
-
-    @property
-    def categories(self) -> Mapping[int, str]:
-        """As in :meth:`CocoReader.categories`."""
-        return self._coco.categories
 
     def load(self, id: str) -> Sample:
         if id not in self._referred:
             raise DataError(f"{self._refs_file}: refers to nothing in image {id} in split {self.split}")
         sample = self._coco.load(id)
         return replace(sample, read_truth=partial(self._truth, sample))
-
-    def image_file(self, id: str) -> Path | None:
-        """As in :meth:`CocoReader.image_file`."""
-        return self._coco.image_file(id)
 
     def _list(self) -> Listing:
         unlisted = [id for id in self._referred if id not in self._coco.file.ids]
