@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -262,3 +262,19 @@ def description(source: Source) -> str:
         if config
         else f"it holds {some(sorted(keys(source))) or 'no tensors'}"
     )
+
+
+HeldT = TypeVar("HeldT")
+
+
+def require(source: Source, held: HeldT | None, called: str) -> HeldT:
+    """What a source holds. Raises UsageError if that is not ``called`` so, which is None."""
+    if held is None:
+        raise UsageError(f"{source.path} is not {called} checkpoint: {description(source)}")
+    return held
+
+
+def refuse_other(path: Path, held: str, wanted: str | None) -> None:
+    """Raises UsageError, naming both, if weights are of another architecture than was asked for."""
+    if wanted is not None and held != wanted:
+        raise UsageError(f"{path} holds weights of {held}, not of {wanted}: name the model {held}")

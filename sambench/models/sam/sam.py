@@ -18,7 +18,6 @@ from torch import Tensor
 
 from sambench.core.mask import Image, Mask
 from sambench.core.model import Prompts, View
-from sambench.errors import UsageError
 from sambench.models.cards import WeightsInfo
 from sambench.models.common import checkpoints
 from sambench.models.common.checkpoints import Source
@@ -65,14 +64,10 @@ Options = SamOptions
 
 
 def locate(name: str | None, options: SamOptions) -> WeightsInfo:
-    """Finds the weights and digests them. ``name``: what they are to be, or None for what their tensors say.
-
-    Raises UsageError if they cannot be found or read, or are of another architecture.
-    """
+    """As :class:`sambench.models.cards.Adapter` says."""
     source = sam_weights.find(options.weights, name)
     held = sam_weights.architecture(sam_weights.read(source), source.path).name
-    if name is not None and held != name:
-        raise UsageError(f"{source.path} holds weights of {held}, not of {name}: name the model {held}")
+    checkpoints.refuse_other(source.path, held, name)
     return WeightsInfo(held, str(source.path), source.digest(), sam_weights.trained_on(source))
 
 
@@ -232,10 +227,13 @@ def _joined(parts: Sequence[Tensor | None], device: torch.device) -> Tensor | No
 
 
 class SamPrediction:
-    """``low``: ``(N, M, S/4, S/4)`` float32 logits on the device. ``scores``: ``(N, M)`` predicted IoUs."""
+    """``low``: ``(N, M, S/4, S/4)`` float32 logits on the device. ``scores``: ``(N, M)`` predicted IoUs. ``raw``: the
+    logits that are handed back, where they are not ``low``."""
 
-    def __init__(self, frame: Frame, low: Tensor, scores: Tensor | NDArray[np.float32]) -> None:
-        self.frame, self.low = frame, low
+    def __init__(
+        self, frame: Frame, low: Tensor, scores: Tensor | NDArray[np.float32], raw: Tensor | None = None
+    ) -> None:
+        self.frame, self.low, self.raw = frame, low, low if raw is None else raw
         self._scores = torch.as_tensor(scores)
 
     @cached_property
@@ -245,12 +243,12 @@ class SamPrediction:
 
     def masks(self, which: Sequence[tuple[int, int]]) -> list[Mask]:
         """The masks of (prompt, candidate) pairs at the original size, foreground where the logit is above 0."""
-        return list(self.frame.masks(self.feedback(which)))
+        return list(self.frame.masks(_picked(self.low, which)))
 
     def logits(self, which: Sequence[tuple[int, int]], margin: int) -> Iterator[LogitWindow]:
         """As :meth:`sambench.models.common.logit_windows.SoftPrediction.logits` says."""
         for start in range(0, len(which), CHUNK):
-            yield from self.frame.windows(self.feedback(which[start : start + CHUNK]), margin)
+            yield from self.frame.windows(_picked(self.low, which[start : start + CHUNK]), margin)
 
     def boxes(self) -> NDArray[np.int64]:
         """``(N, M, 4)`` xyxy pixels, right and bottom exclusive, zeros for an empty mask."""
@@ -262,5 +260,9 @@ class SamPrediction:
 
     def feedback(self, chosen: Sequence[tuple[int, int]]) -> Tensor:
         """``(len(chosen), S/4, S/4)`` logits, not thresholded."""
-        prompt, candidate = (torch.tensor([pair[i] for pair in chosen], dtype=torch.long) for i in (0, 1))
-        return self.low[prompt.to(self.low.device), candidate.to(self.low.device)]
+        return _picked(self.raw, chosen)
+
+
+def _picked(low: Tensor, chosen: Sequence[tuple[int, int]]) -> Tensor:
+    prompt, candidate = (torch.tensor([pair[i] for pair in chosen], dtype=torch.long) for i in (0, 1))
+    return low[prompt.to(low.device), candidate.to(low.device)]

@@ -139,9 +139,10 @@ class SquareSamModel(PromptedModel):
         with torch.inference_mode():
             self.positions = _positions(self.network)
 
-    @abstractmethod
     def maps(self, pixels: Tensor) -> Sequence[Tensor]:
         """``(B, 3, S, S)`` to the maps of the feature pyramid, from high to low resolution: S/4, S/8, S/16."""
+        found: Sequence[Tensor] = self.network.maps(pixels)
+        return found
 
     def frame(self, size: tuple[int, int]) -> Frame:
         return SquareFrame(size, self.wanted)
