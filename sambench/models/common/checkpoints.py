@@ -23,6 +23,9 @@ from torch import Tensor, nn
 from sambench.errors import UsageError
 from sambench.models.common import checkpoints
 
+HeldT = TypeVar("HeldT")
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
+
 
 class _Mentioned:
     """Stands for an object of an author's code. Keeps nothing and does nothing."""
@@ -117,7 +120,7 @@ def tensors(source: Source, *inside: str) -> dict[str, Tensor]:
     return {str(key): value for key, value in held.items()}
 
 
-def fill(model: nn.Module, state: Mapping[str, Tensor], path: Path, name: str) -> nn.Module:
+def fill(model: ModuleT, state: Mapping[str, Tensor], path: Path, name: str) -> ModuleT:
     """``model`` (made on the meta device or not) with the tensors of ``state``, float32, for inference: none missing,
     none left over, every shape as expected. Copied, so that a file that changes later does not change the model."""
     expected = {key: value.shape for key, value in model.state_dict().items()}
@@ -262,9 +265,6 @@ def description(source: Source) -> str:
         if config
         else f"it holds {some(sorted(keys(source))) or 'no tensors'}"
     )
-
-
-HeldT = TypeVar("HeldT")
 
 
 def require(source: Source, held: HeldT | None, called: str) -> HeldT:

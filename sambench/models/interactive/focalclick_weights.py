@@ -95,9 +95,7 @@ def network(source: Source, name: str) -> FocalClickNetwork:
     checkpoints.refuse_other(source.path, name_of(found), name)
     with torch.device("meta"):
         made = FocalClickNetwork(found)
-    filled = checkpoints.fill(made, state, source.path, name)
-    assert isinstance(filled, FocalClickNetwork)
-    return filled
+    return checkpoints.fill(made, state, source.path, name)
 
 
 def half_of(name: str | None) -> bool | None:

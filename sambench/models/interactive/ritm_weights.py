@@ -140,9 +140,7 @@ def network(source: Source, name: str | None = None) -> tuple[RitmNetwork, Archi
     checkpoints.refuse_other(source.path, name_of(held), name)
     with torch.device("meta"):
         empty = RitmNetwork(held)
-    filled = checkpoints.fill(empty, state, source.path, name_of(held))
-    assert isinstance(filled, RitmNetwork)
-    return filled, held
+    return checkpoints.fill(empty, state, source.path, name_of(held)), held
 
 
 def _class_of(config: Mapping[str, Any]) -> str:

@@ -108,9 +108,7 @@ def network(source: Source, name: str | None = None) -> SimpleClickNetwork:
     checkpoints.refuse_other(source.path, name_of(found), name)
     with torch.device("meta"):
         made = SimpleClickNetwork(found)
-    filled = checkpoints.fill(made, state, source.path, name_of(found))
-    assert isinstance(filled, SimpleClickNetwork)
-    return filled
+    return checkpoints.fill(made, state, source.path, name_of(found))
 
 
 def _doublings(state: Mapping[str, Tensor]) -> int:

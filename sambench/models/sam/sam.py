@@ -206,15 +206,10 @@ class SamView(View):
     def inputs(self, prompts: Prompts) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]:
         """Points ``(N, P, 2)`` and boxes ``(N, 4)`` of the input frame, their labels ``(N, P)`` between them; and masks
         ``(N, S/4, S/4)`` on the device."""
-        points = labels = boxes = masks = None
-        if prompts.points is not None and prompts.labels is not None:
-            points = torch.from_numpy(self.frame.to_input(prompts.points))
-            labels = torch.from_numpy(np.asarray(prompts.labels, np.int64))
-        if prompts.boxes is not None:
-            boxes = torch.from_numpy(self.frame.to_input(prompts.boxes.reshape(-1, 2, 2))).flatten(1)
+        masks = None
         if prompts.mask_logits is not None:
             masks = torch.as_tensor(prompts.mask_logits, dtype=torch.float32, device=self.model.device)
-        return points, labels, boxes, masks
+        return *self.frame.prompts(prompts), masks
 
 
 def _joined(parts: Sequence[Tensor | None], device: torch.device) -> Tensor | None:
@@ -246,7 +241,6 @@ class SamPrediction:
         return list(self.frame.masks(_picked(self.low, which)))
 
     def logits(self, which: Sequence[tuple[int, int]], margin: int) -> Iterator[LogitWindow]:
-        """As :meth:`sambench.models.common.logit_windows.SoftPrediction.logits` says."""
         for start in range(0, len(which), CHUNK):
             yield from self.frame.windows(_picked(self.low, which[start : start + CHUNK]), margin)
 
@@ -255,7 +249,6 @@ class SamPrediction:
         return self.frame.boxes(self.low.flatten(0, 1)).reshape(*self.scores.shape, 4)
 
     def coded(self, wanted: MaskFilter) -> CodedMasks:
-        """As :class:`sambench.models.common.coded_masks.CodedPrediction` says."""
         return self.frame.coded(self.low.flatten(0, 1), self._scores.flatten(), wanted)
 
     def feedback(self, chosen: Sequence[tuple[int, int]]) -> Tensor:
