@@ -59,14 +59,14 @@ class MaskCoder:
         return bool(self.wanted.keeps(*one)[0])
 
     def kept(self) -> CodedMasks:
-        index, scores, stability, areas, boxes, codes = ([one[i] for one in self._kept] for i in range(6))
+        kept = self._kept
         return CodedMasks(
-            np.array(index, np.int64),
-            np.array(scores, np.float32),
-            np.array(stability, np.float32),
-            np.array(areas, np.int64),
-            np.array(boxes, np.int64).reshape(-1, 4),
-            codes,
+            np.array([one[0] for one in kept], np.int64),
+            np.array([one[1] for one in kept], np.float32),
+            np.array([one[2] for one in kept], np.float32),
+            np.array([one[3] for one in kept], np.int64),
+            np.array([one[4] for one in kept], np.int64).reshape(-1, 4),
+            [one[5] for one in kept],
         )
 
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from sambench.core.mask import Image, Mask
 from sambench.core.model import Model, Prediction, Prompts, View
 from sambench.errors import SambenchError
-from sambench.models.text.text_model import Answer, TextAnswers
+from sambench.models.common.text_answers import Answer, TextAnswers
 
 _CAPABILITY_OF = {
     "point_coords": "points",
