@@ -170,7 +170,7 @@ class Edges(Task):
 
     def summarize(self, records: pa.Table, context: Context) -> TaskSummary:
         shape = (records.num_rows, len(self.levels))
-        counts = {name: flat(records, name).reshape(shape) for name in COUNTS}
+        counts: dict[str, Any] = {name: flat(records, name).reshape(shape) for name in COUNTS}
         scores = metric.aggregate(self.levels, **counts)
         intervals = bootstrap_intervals(**counts, rng=np.random.default_rng(context.seed))
         metrics = {
