@@ -27,6 +27,7 @@ from sambench.errors import DataError
 from sambench.metrics import edges as metric
 from sambench.metrics.edge_bootstrap import bootstrap_intervals
 from sambench.models.edges.edge_map import EdgeMap, EdgeMapOptions, finish, strength_from_view, to_8bit
+from sambench.protocols.records import columns, flat, signature
 from sambench.readers.predictions import edge_maps
 from sambench.types import (
     Artifacts,
@@ -76,20 +77,11 @@ class Edges(Task):
     def schema(self) -> pa.Schema:
         return pa.schema(
             [
-                ("dataset", pa.string()),
-                ("image_id", pa.string()),
-                ("height", pa.int32()),
-                ("width", pa.int32()),
-                ("annotators", pa.int32()),
-                ("prompts", pa.int32()),
-                ("masks", pa.int32()),
-                ("survivors", pa.int32()),
+                *columns(pa.string(), "dataset", "image_id"),
+                *columns(pa.int32(), "height", "width", "annotators", "prompts", "masks", "survivors"),
                 ("map_sha256", pa.string()),
-                *((name, pa.list_(pa.int64())) for name in COUNTS),
-                ("best_threshold", pa.float64()),
-                ("best_recall", pa.float64()),
-                ("best_precision", pa.float64()),
-                ("best_f", pa.float64()),
+                *columns(pa.list_(pa.int64()), *COUNTS),
+                *columns(pa.float64(), "best_threshold", "best_recall", "best_precision", "best_f"),
                 ("time_ms", pa.float64()),
             ]
         )
@@ -98,19 +90,17 @@ class Edges(Task):
     def signature(self) -> str:
         o = self.options
         nms = f"se-o{o.orientation_radius}-r{o.nms_radius}-m{o.nms_multiplier}-b{o.nms_border}"
-        return "|".join(
-            [
-                f"grid:{o.grid}x{o.grid}",
-                f"boxnms:{o.box_nms}{f'+per{o.box_nms_batch}' if o.box_nms_batch else ''}",
-                f"ring:{o.boundary}{'' if o.holes else '-noholes'}",
-                f"sobel:{o.padding}",
-                *([f"blur:{o.blur_radius}"] if o.blur_radius else []),
-                f"nms:{nms if o.edge_nms else 'none'}",
-                f"t:{o.thresholds}",
-                f"tol:{o.tolerance}",
-                *([] if o.thin else ["nothin"]),
-                f"v:{self.version}",
-            ]
+        return signature(
+            f"grid:{o.grid}x{o.grid}",
+            f"boxnms:{o.box_nms}{f'+per{o.box_nms_batch}' if o.box_nms_batch else ''}",
+            f"ring:{o.boundary}{'' if o.holes else '-noholes'}",
+            f"sobel:{o.padding}",
+            o.blur_radius and f"blur:{o.blur_radius}",
+            f"nms:{nms if o.edge_nms else 'none'}",
+            f"t:{o.thresholds}",
+            f"tol:{o.tolerance}",
+            not o.thin and "nothin",
+            f"v:{self.version}",
         )
 
     def excludes(self, sample: Sample) -> str:
@@ -151,8 +141,8 @@ class Edges(Task):
         making."""
         o, boundaries = self.options, sample.truth.boundaries
         counts = metric.evaluate_image(edges, boundaries, self.levels, thin=o.thin, tolerance=o.tolerance)
-        columns = {name: getattr(counts, name) for name in COUNTS}
-        best = metric.aggregate(self.levels, **{name: values[None] for name, values in columns.items()})
+        compared = {name: getattr(counts, name) for name in COUNTS}
+        best = metric.aggregate(self.levels, **{name: values[None] for name, values in compared.items()})
         row = {
             "dataset": dataset,
             "image_id": sample.id,
@@ -161,7 +151,7 @@ class Edges(Task):
             "annotators": len(boundaries),
             **about,
             "map_sha256": hashlib.sha256(edges.astype(edges.dtype.newbyteorder("<")).tobytes()).hexdigest(),
-            **{name: values.tolist() for name, values in columns.items()},
+            **{name: values.tolist() for name, values in compared.items()},
             "best_threshold": float(best.image_threshold[0]),
             "best_recall": float(best.image_recall[0]),
             "best_precision": float(best.image_precision[0]),
@@ -172,10 +162,7 @@ class Edges(Task):
 
     def summarize(self, records: pa.Table, context: Context) -> TaskSummary:
         shape = (records.num_rows, len(self.levels))
-        counts = {
-            name: records.column(name).combine_chunks().flatten().to_numpy(zero_copy_only=False).reshape(shape)
-            for name in COUNTS
-        }
+        counts: dict[str, Any] = {name: flat(records, name).reshape(shape) for name in COUNTS}
         scores = metric.aggregate(self.levels, **counts)
         intervals = bootstrap_intervals(**counts, rng=np.random.default_rng(context.seed))
         metrics = {

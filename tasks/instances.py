@@ -28,6 +28,7 @@ from sambench.metrics.iou import iou
 from sambench.metrics.run_lengths import RunLengths
 from sambench.metrics.stats import metric_of
 from sambench.models.common.box_prompts import BoxMasks, masks_of_boxes, moved
+from sambench.protocols.records import columns, flat, lengths, signature
 from sambench.readers.predictions import detections
 from sambench.readers.predictions.detections import Detections, Results
 from sambench.types import (
@@ -58,6 +59,9 @@ THRESHOLDS: Mapping[coco.Rules, float] = {"coco": 0.05, "lvis": 0.02}
 
 KINDS = ("", "box_", "detector_mask_")
 """What is matched with the truth: the model's masks, the boxes that it was given, the detector's own masks."""
+
+MATCHES = {"area": pa.float64(), "rank": pa.int32(), "matched": pa.uint16(), "ignored": pa.uint16()}
+"""The columns of each kind: what :class:`sambench.metrics.coco.Matches` says of each detection."""
 
 BEST = (1, 10)
 """By COCO's rules, recall is also counted with so many detections of a category in an image."""
@@ -274,58 +278,42 @@ class Instances(Task):
     @property
     def signature(self) -> str:
         o = self.options
-        rules = [*([f"rules:{o.rules}"] if o.rules != "auto" else []), f"max:{o.max_detections or 'toolkit'}"]
+        rules = (o.rules != "auto" and f"rules:{o.rules}", f"max:{o.max_detections or 'toolkit'}")
         if self._given is not None:
-            return "|".join(["masks:given", *rules, f"v:{self.version}"])
-        least = o.detector_threshold
-        return "|".join(
-            [
-                f"boxes:{self._source.origin}",
-                *([f"score>{'toolkit' if least is None else least}"] if o.detector else []),
-                *([f"expanded:{o.box_expansion}"] if o.box_expansion else []),
-                *([f"jitter:{o.box_jitter}"] if o.box_jitter else []),
-                "mask:top-score" if o.passes == 1 else "mask:top-score-then-single+logits",
-                *rules,
-                f"v:{self.version}",
-            ]
+            return signature("masks:given", *rules, f"v:{self.version}")
+        least = "toolkit" if o.detector_threshold is None else o.detector_threshold
+        return signature(
+            f"boxes:{self._source.origin}",
+            o.detector and f"score>{least}",
+            o.box_expansion and f"expanded:{o.box_expansion}",
+            o.box_jitter and f"jitter:{o.box_jitter}",
+            "mask:top-score" if o.passes == 1 else "mask:top-score-then-single+logits",
+            *rules,
+            f"v:{self.version}",
         )
 
     @property
     def schema(self) -> pa.Schema:
-        matches = [
-            field
-            for kind in KINDS
-            for field in (
-                (f"{kind}area", pa.list_(pa.float64())),
-                (f"{kind}rank", pa.list_(pa.int32())),
-                (f"{kind}matched", pa.list_(pa.uint16())),
-                (f"{kind}ignored", pa.list_(pa.uint16())),
-            )
-        ]
+        numbers, texts = pa.list_(pa.int64()), pa.list_(pa.string())
         return pa.schema(
             [
-                ("dataset", pa.string()),
-                ("image_id", pa.string()),
-                ("height", pa.int32()),
-                ("width", pa.int32()),
+                *columns(pa.string(), "dataset", "image_id"),
+                *columns(pa.int32(), "height", "width"),
                 ("rules", pa.string()),
                 ("passes", pa.int8()),
-                ("unknown_labels", pa.list_(pa.string())),
-                ("place", pa.list_(pa.int64())),
-                ("category", pa.list_(pa.int64())),
+                ("unknown_labels", texts),
+                *columns(numbers, "place", "category"),
                 ("score", pa.list_(pa.float64())),
                 ("prompt", pa.list_(pa.float32())),
                 ("chosen", pa.list_(pa.int8())),
                 ("predicted_iou", pa.list_(pa.float32())),
                 ("iou", pa.list_(pa.float64())),
-                *matches,
-                ("truth_id", pa.list_(pa.string())),
-                ("truth_category", pa.list_(pa.int64())),
-                ("truth_class", pa.list_(pa.string())),
-                ("truth_frequency", pa.list_(pa.string())),
+                *((f"{kind}{name}", pa.list_(type_)) for kind in KINDS for name, type_ in MATCHES.items()),
+                ("truth_id", texts),
+                ("truth_category", numbers),
+                *columns(texts, "truth_class", "truth_frequency"),
                 ("truth_area", pa.list_(pa.float64())),
-                ("truth_crowd", pa.list_(pa.bool_())),
-                ("truth_ignored", pa.list_(pa.bool_())),
+                *columns(pa.list_(pa.bool_()), "truth_crowd", "truth_ignored"),
                 ("time_ms", pa.float64()),
             ]
         )
@@ -382,7 +370,7 @@ class Instances(Task):
         if targets is not None:
             columns["iou"] = [iou(mask, one.mask) for mask, one in zip(made.masks, targets, strict=True)]
         if found.segmentations is not None:
-            shapes["detector_mask_"] = _own_masks(sample, found)
+            shapes["detector_mask_"] = detections.own_masks(sample, found, "masks")
         row = self._row(sample, dataset, found, shapes, found.boxes if targets is None else None, columns, began)
         files = {f"masks/{sample.id}.json": _results(sample.id, found, made.masks)} if self.options.save_masks else {}
         return SampleResult([row], dict(+(_unprompted(sample) + asked.left_out)), files)
@@ -494,7 +482,9 @@ class Instances(Task):
     def _score(self, sample: Sample, answer: Detections, dataset: str) -> SampleResult:
         began = time.perf_counter()
         found, left_out = self._counted(sample, answer)
-        row = self._row(sample, dataset, found, {"": _own_masks(sample, found)}, found.boxes, {}, began)
+        row = self._row(
+            sample, dataset, found, {"": detections.own_masks(sample, found, "masks")}, found.boxes, {}, began
+        )
         return SampleResult([row], dict(+(_unprompted(sample) + left_out)))
 
     # --- all images --------------------------------------------------------------------------------------------------
@@ -502,7 +492,7 @@ class Instances(Task):
     def summarize(self, records: pa.Table, context: Context) -> TaskSummary:
         places = coco.image_places(records.column("image_id").to_pylist())
         truths = coco.Annotated(
-            _flat(records, "truth_category"), _flat(records, "truth_ignored").reshape(-1, len(coco.AREAS))
+            flat(records, "truth_category"), flat(records, "truth_ignored").reshape(-1, len(coco.AREAS))
         )
         lvis = "lvis" in records.column("rules").to_pylist()
         metrics: dict[str, MetricValue] = {}
@@ -524,12 +514,12 @@ class Instances(Task):
             for limit, curve in zip(BEST, best, strict=False):
                 metrics[f"ar@{limit}"] = MetricValue(curve.average_recall(), _count(truths))
         if records.num_rows and not records.column("iou").null_count:
-            images = np.repeat(records.column("image_id").to_pylist(), _lengths(records, "iou"))
-            metrics["miou"] = metric_of(_flat(records, "iou"), images.tolist(), context.seed)
+            images = np.repeat(records.column("image_id").to_pylist(), lengths(records, "iou"))
+            metrics["miou"] = metric_of(flat(records, "iou"), images.tolist(), context.seed)
         return TaskSummary(
             metrics,
             {cut: values for cut, values in breakdowns.items() if values},
-            int((~_flat(records, "truth_crowd")).sum()),
+            int((~flat(records, "truth_crowd")).sum()),
             warnings=self._warnings(records),
             headlines=[name for name in HEADLINES if name in metrics],
         )
@@ -539,12 +529,12 @@ class Instances(Task):
     ) -> list[coco.Accumulated]:
         """Of all detections that count; by COCO's rules also of the best 1 and 10 of each category in an image."""
         found = coco.Detected(
-            np.repeat(places, _lengths(records, "category")),
-            _flat(records, "category"),
-            _flat(records, "score"),
-            _flat(records, f"{kind}rank"),
-            _flat(records, f"{kind}matched").reshape(-1, len(coco.AREAS)),
-            _flat(records, f"{kind}ignored").reshape(-1, len(coco.AREAS)),
+            np.repeat(places, lengths(records, "category")),
+            flat(records, "category"),
+            flat(records, "score"),
+            flat(records, f"{kind}rank"),
+            flat(records, f"{kind}matched").reshape(-1, len(coco.AREAS)),
+            flat(records, f"{kind}ignored").reshape(-1, len(coco.AREAS)),
         )
         evaluator = coco if self.options.evaluator == "compiled" else coco_reference
         categories = np.unique(truths.category).tolist()
@@ -567,7 +557,7 @@ class Instances(Task):
             warnings.append(
                 f"the model gave no logits to prompt it with again: {once} of {records.num_rows} images had one pass"
             )
-        chosen = _flat(records, "chosen")
+        chosen = flat(records, "chosen")
         unusable = int((chosen < 0).sum())
         if unusable:
             warnings.append(f"{unusable} of {len(chosen)} boxes hold no part of their image; their masks are empty")
@@ -647,18 +637,6 @@ def _is_known(dataset: Dataset, id: str) -> bool:
     return True
 
 
-def _own_masks(sample: Sample, found: Detections) -> RunLengths:
-    """The masks that detections came with."""
-    try:
-        return run_lengths.from_codes(found.segmentations or (), sample.size)
-    except run_lengths.BadCodesError as error:
-        first = found.places[error.places[0]]
-        raise DataError(
-            f"image {sample.id}: {len(error.places)} of {len(found)} masks cannot be used (first: entry {first} of the "
-            f"file, {error})"
-        ) from None
-
-
 def _results(id: str, found: Detections, made: Sequence[Mask]) -> bytes:
     """The masks of an image in COCO's results form."""
     number = int(id) if id.isdecimal() and str(int(id)) == id else id
@@ -669,20 +647,9 @@ def _results(id: str, found: Detections, made: Sequence[Mask]) -> bytes:
     return json.dumps(entries).encode()
 
 
-def _flat(records: pa.Table, name: str) -> NDArray[Any]:
-    """The values of a list column, all rows one after the other."""
-    values: NDArray[Any] = records.column(name).combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    return values
-
-
 def _texts(records: pa.Table, name: str) -> list[str | None]:
     texts: list[str | None] = records.column(name).combine_chunks().flatten().to_pylist()
     return texts
-
-
-def _lengths(records: pa.Table, name: str) -> NDArray[np.int64]:
-    lengths: NDArray[np.int64] = records.column(name).combine_chunks().value_lengths().to_numpy(zero_copy_only=False)
-    return lengths
 
 
 PLUGIN = Instances

@@ -8,8 +8,8 @@ most 20 of them. An object that never gets there counts 20.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -17,12 +17,11 @@ import numpy as np
 import pyarrow as pa
 from annotated_types import Ge
 from numpy.typing import NDArray
-from typing_extensions import override
 
 from sambench.errors import UsageError
-from sambench.metrics.stats import metric_of, metrics_by
-from sambench.protocols.click_loop import IDENTITY, ClickReplay, Policy, click_through, countable, size_bins
-from sambench.types import Cases, Context, MetricValue, Predictions, Sample, SampleResult, Task, TaskSummary, View
+from sambench.protocols.click_loop import IDENTITY, ClickTask, Policy, click_through, countable
+from sambench.protocols.records import flat
+from sambench.types import Context, MetricValue, Predictions, Sample, SampleResult, TaskSummary, View
 
 THRESHOLDS = (80, 85, 90)
 """IoU in percent of the columns that RITM's script prints; clicking stops at the last."""
@@ -33,15 +32,12 @@ SHOWN_CLICKS = (1, 2, 3, 5, 10, 20)
 EFFORTS = ("noc@", "never_reached@", "at_limit@")
 """How the names of metrics begin of which less is more."""
 
-BROKEN_DOWN = ("noc@85", "noc@90")
 
-
-class NumberOfClicks(Task):
+class NumberOfClicks(ClickTask):
     name = "noc"
     version = 1
-    requires = frozenset({"points"})
     primary = "noc@90"
-    decode_jointly = True
+    broken_down = ("noc@85", "noc@90")
 
     @dataclass(frozen=True)
     class Options:
@@ -74,31 +70,19 @@ class NumberOfClicks(Task):
     @property
     def signature(self) -> str:
         o = self.options
-        return "|".join(
-            [
-                "point:edt-pad1",
-                f"max:{o.max_clicks}",
-                "stop:never" if o.all_clicks else f"stop:{THRESHOLDS[-1]}",
-                "mask:top-score",
-                f"later:{'multi' if o.later_multimask else 'single'}{'+logits' if o.feed_mask else ''}",
-                *([f"minarea:{o.min_area}"] if o.min_area > 1 else []),
-                f"v:{self.version}",
-            ]
-        )
-
-    def excludes(self, sample: Sample) -> str:
-        return "" if countable(sample, self.options.min_area)[0] else "no_valid_mask"
+        stop = "never" if o.all_clicks else THRESHOLDS[-1]
+        return self.signed("point:edt-pad1", f"max:{o.max_clicks}", f"stop:{stop}")
 
     def measure(self, sample: Sample, view: View, context: Context) -> SampleResult:
         instances, excluded = countable(sample, self.options.min_area)
         rows = [
             {**one.identity(sample, context), "iou": one.ious, "score": one.scores, "time_ms": one.time_ms}
-            for one in click_through(instances, sample, view, context, self._policy)
+            for one in click_through(instances, sample, view, context, self.policy)
         ]
         return SampleResult(rows, excluded)
 
     @property
-    def _policy(self) -> Policy:
+    def policy(self) -> Policy:
         o = self.options
         return Policy(
             o.max_clicks,
@@ -107,10 +91,6 @@ class NumberOfClicks(Task):
             enough=math.inf if o.all_clicks else THRESHOLDS[-1] / 100,
         )
 
-    @override
-    def replay(self) -> ClickReplay:
-        return ClickReplay(self._policy, self.options.min_area)
-
     def read_predictions(self, path: Path) -> Predictions:
         raise UsageError(
             f"{path}: task noc places each click by the model's last answer, so stored predictions cannot be scored: "
@@ -118,49 +98,32 @@ class NumberOfClicks(Task):
         )
 
     def summarize(self, records: pa.Table, context: Context) -> TaskSummary:
-        images = records.column("image_id").to_pylist()
-        sizes = size_bins(records.column("area").to_numpy())
-        classes = [c if c is not None else "" for c in records.column("class").to_pylist()]
         ious = self._ious(records)
-        metrics: dict[str, MetricValue] = {}
-        by_size: dict[str, dict[str, MetricValue]] = {}
-        by_class: dict[str, dict[str, MetricValue]] = {}
-        for name, values, unit in self._values(ious):
-            metrics[name] = replace(metric_of(values, images, context.seed), unit=unit)
-            if name in BROKEN_DOWN:
-                _add(by_size, name, metrics_by(values, sizes, images, context.seed), unit)
-                # Without the bootstrap, as in single_point: LVIS has 1230 classes.
-                _add(by_class, name, metrics_by(values, classes, None, context.seed), unit)
+        metrics, breakdowns = self.means(records, context.seed)
         for threshold in THRESHOLDS:
             at_limit = int((clicks_until(ious, threshold / 100) == self.options.max_clicks).sum())
             metrics[f"at_limit@{threshold}"] = MetricValue(
                 float(at_limit) if len(ious) else None, len(ious), unit="masks"
             )
-        by_class.pop("", None)
         curve = [math.fsum(column) / len(column) if len(column) else None for column in ious.T]
         return TaskSummary(
             metrics,
-            {"size": {s: by_size[s] for s in ("small", "medium", "large") if s in by_size}, "class": by_class},
-            len(images),
+            breakdowns,
+            len(ious),
             curves={"iou_by_clicks": {"clicks": [float(k) for k in range(1, len(curve) + 1)], "miou": curve}},
             headlines=("noc@85",),
             lower_is_better=[name for name in metrics if name.startswith(EFFORTS)],
         )
 
-    @override
-    def cases(self, records: pa.Table) -> Cases:
-        """Each mask; what :meth:`summarize` takes the means of."""
-        names, values = records.column("instance_id").to_pylist(), self._values(self._ious(records))
-        return Cases(records.column("image_id").to_pylist(), names, {name: column for name, column, _ in values})
-
     def _ious(self, records: pa.Table) -> NDArray[np.float64]:
         """``(masks, max_clicks)``."""
-        flat = records.column("iou").combine_chunks().flatten().to_numpy(zero_copy_only=False)
-        ious: NDArray[np.float64] = flat.astype(np.float64, copy=False).reshape(-1, self.options.max_clicks)
+        ious: NDArray[np.float64] = (
+            flat(records, "iou").astype(np.float64, copy=False).reshape(-1, self.options.max_clicks)
+        )
         return ious
 
-    def _values(self, ious: NDArray[np.float64]) -> Iterator[tuple[str, NDArray[np.float64], str]]:
-        """Name, each mask's value and unit of the metrics that are means."""
+    def values(self, records: pa.Table) -> Iterator[tuple[str, NDArray[np.float64], str]]:
+        ious = self._ious(records)
         for threshold in reversed(THRESHOLDS):
             yield f"noc@{threshold}", clicks_until(ious, threshold / 100).astype(np.float64), "clicks"
         for threshold in reversed(THRESHOLDS):
@@ -184,11 +147,6 @@ def clicks_until(ious: NDArray[np.float64], threshold: float) -> NDArray[np.int6
     enough = reached(ious, threshold)
     noc: NDArray[np.int64] = np.where(enough.any(axis=1), enough.argmax(axis=1) + 1, ious.shape[1])
     return noc
-
-
-def _add(groups: dict[str, dict[str, MetricValue]], name: str, metrics: Mapping[str, MetricValue], unit: str) -> None:
-    for group, metric in metrics.items():
-        groups.setdefault(group, {})[name] = replace(metric, unit=unit)
 
 
 PLUGIN = NumberOfClicks

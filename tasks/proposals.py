@@ -21,12 +21,12 @@ import pyarrow as pa
 from annotated_types import Ge
 from numpy.typing import NDArray
 
-from sambench.errors import DataError
 from sambench.metrics import coco, coco_reference, run_lengths
 from sambench.metrics.run_lengths import RunLengths
 from sambench.metrics.stats import metric_of
 from sambench.models.common.mask_generator import GeneratorOptions, MaskGenerator
 from sambench.plugins.options import UnitInterval
+from sambench.protocols.records import columns, signature
 from sambench.readers.predictions import detections
 from sambench.readers.predictions.detections import Detections
 from sambench.types import (
@@ -78,17 +78,11 @@ class Proposals(Task):
     def schema(self) -> pa.Schema:
         return pa.schema(
             [
-                ("dataset", pa.string()),
-                ("image_id", pa.string()),
-                ("instance_id", pa.string()),
-                ("class", pa.string()),
-                ("frequency", pa.string()),
-                ("height", pa.int32()),
-                ("width", pa.int32()),
+                *columns(pa.string(), "dataset", "image_id", "instance_id", "class", "frequency"),
+                *columns(pa.int32(), "height", "width"),
                 ("area", pa.float64()),
-                ("proposals", pa.int32()),
-                ("empty_proposals", pa.int32()),
-                *((f"rank_{group}", pa.list_(pa.int32())) for group in GROUPS),
+                *columns(pa.int32(), "proposals", "empty_proposals"),
+                *columns(pa.list_(pa.int32()), *(f"rank_{group}" for group in GROUPS)),
                 ("time_ms", pa.float64()),
             ]
         )
@@ -96,33 +90,18 @@ class Proposals(Task):
     @property
     def signature(self) -> str:
         o = self.options
-        return "|".join(
-            [
-                f"grid:{o.points_per_side}x{o.points_per_side}{'' if o.multimask else '-single'}",
-                *([f"iou>{o.pred_iou_thresh}"] if o.pred_iou_thresh else []),
-                *(
-                    [f"stability>={o.stability_score_thresh}+-{o.stability_score_offset}"]
-                    if o.stability_score_thresh
-                    else []
-                ),
-                f"boxnms:{o.box_nms_thresh}",
-                *(
-                    [
-                        f"crops:{o.crop_n_layers}-nms{o.crop_nms_thresh}-overlap{o.crop_overlap_ratio:.3f}"
-                        f"-down{o.crop_n_points_downscale_factor}-edge{o.crop_edge_distance}"
-                    ]
-                    if o.crop_n_layers
-                    else []
-                ),
-                *([f"full<{o.full_image_thresh}"] if o.full_image_thresh else []),
-                *(
-                    [f"regions:{o.min_mask_region_area}{'-keep' if o.keep_largest_region else ''}"]
-                    if o.min_mask_region_area
-                    else []
-                ),
-                f"top:{LIMITS[-1]}-iou+stability",
-                f"v:{self.version}",
-            ]
+        return signature(
+            f"grid:{o.points_per_side}x{o.points_per_side}{'' if o.multimask else '-single'}",
+            o.pred_iou_thresh and f"iou>{o.pred_iou_thresh}",
+            o.stability_score_thresh and f"stability>={o.stability_score_thresh}+-{o.stability_score_offset}",
+            f"boxnms:{o.box_nms_thresh}",
+            o.crop_n_layers
+            and f"crops:{o.crop_n_layers}-nms{o.crop_nms_thresh}-overlap{o.crop_overlap_ratio:.3f}"
+            f"-down{o.crop_n_points_downscale_factor}-edge{o.crop_edge_distance}",
+            o.full_image_thresh and f"full<{o.full_image_thresh}",
+            o.min_mask_region_area and f"regions:{o.min_mask_region_area}{'-keep' if o.keep_largest_region else ''}",
+            f"top:{LIMITS[-1]}-iou+stability",
+            f"v:{self.version}",
         )
 
     def excludes(self, sample: Sample) -> str:
@@ -163,14 +142,7 @@ class Proposals(Task):
 
     def _score(self, sample: Sample, answer: Detections, dataset: str) -> SampleResult:
         began = time.perf_counter()
-        try:
-            masks = run_lengths.from_codes(answer.segmentations or (), sample.size)
-        except run_lengths.BadCodesError as error:
-            first = answer.places[error.places[0]]
-            raise DataError(
-                f"image {sample.id}: {len(error.places)} of {len(answer)} proposals cannot be used (first: entry "
-                f"{first} of the file, {error})"
-            ) from None
+        masks = detections.own_masks(sample, answer, "proposals")
         return SampleResult(*self._compare(sample, masks, answer.scores, dataset, began))
 
     def _compare(

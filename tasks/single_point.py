@@ -17,22 +17,13 @@ import numpy as np
 import pyarrow as pa
 from annotated_types import Ge, Predicate
 from numpy.typing import NDArray
-from typing_extensions import override
 
 from sambench.errors import DataError
-from sambench.metrics.stats import metric_of, metrics_by
-from sambench.protocols.click_loop import (
-    GROUP,
-    IDENTITY,
-    Clicked,
-    ClickReplay,
-    Policy,
-    click_through,
-    countable,
-    size_bins,
-)
+from sambench.metrics.stats import metrics_by
+from sambench.protocols.click_loop import GROUP, IDENTITY, Clicked, ClickTask, Policy, click_through, countable
+from sambench.protocols.records import flat, lengths
 from sambench.readers.predictions import masks
-from sambench.types import Cases, Context, Mask, MetricValue, Predictions, Sample, SampleResult, Task, TaskSummary, View
+from sambench.types import Context, Mask, MetricValue, Predictions, Sample, SampleResult, TaskSummary, View
 
 FEW_VALUES = 12
 """An attribute of at most so many different values is a cut of its own accord (COCO has 12 supercategories)."""
@@ -51,12 +42,11 @@ def _is_trimmed(name: str) -> bool:
     return name != "" and name == name.strip()
 
 
-class SinglePoint(Task):
+class SinglePoint(ClickTask):
     name = "single_point"
     version = 1
-    requires = frozenset({"points"})
     primary = "miou"
-    decode_jointly = True
+    broken_down = ("miou", "oracle_miou")
 
     @dataclass(frozen=True)
     class Options:
@@ -95,33 +85,18 @@ class SinglePoint(Task):
     @property
     def signature(self) -> str:
         o = self.options
-        return "|".join(
-            [
-                "point:edt-pad1" if o.first_click == "centre" else "point:random-then-edt-pad1",
-                f"n:{','.join(map(str, o.clicks))}",
-                "mask:top-score",
-                f"later:{'multi' if o.later_multimask else 'single'}{'+logits' if o.feed_mask else ''}",
-                *([f"minarea:{o.min_area}"] if o.min_area > 1 else []),
-                f"v:{self.version}",
-            ]
-        )
-
-    def excludes(self, sample: Sample) -> str:
-        return "" if countable(sample, self.options.min_area)[0] else "no_valid_mask"
+        first = "point:edt-pad1" if o.first_click == "centre" else "point:random-then-edt-pad1"
+        return self.signed(first, f"n:{','.join(map(str, o.clicks))}")
 
     def measure(self, sample: Sample, view: View, context: Context) -> SampleResult:
         instances, excluded = countable(sample, self.options.min_area)
-        clicked = click_through(instances, sample, view, context, self._policy, GROUP)
+        clicked = click_through(instances, sample, view, context, self.policy, GROUP)
         return SampleResult([_row(one, sample, context) for one in clicked], excluded)
 
     @property
-    def _policy(self) -> Policy:
+    def policy(self) -> Policy:
         o = self.options
         return Policy(o.clicks[-1], o.first_click, o.feed_mask, o.later_multimask)
-
-    @override
-    def replay(self) -> ClickReplay:
-        return ClickReplay(self._policy, self.options.min_area)
 
     def read_predictions(self, path: Path) -> Predictions:
         return masks.read_predictions(path)
@@ -148,33 +123,10 @@ class SinglePoint(Task):
         return SampleResult(rows, excluded)
 
     def summarize(self, records: pa.Table, context: Context) -> TaskSummary:
+        metrics, breakdowns = self.means(records, context.seed)
         images = records.column("image_id").to_pylist()
-        sizes = size_bins(records.column("area").to_numpy())
-        classes = [c if c is not None else "" for c in records.column("class").to_pylist()]
-        metrics: dict[str, MetricValue] = {}
-        breakdowns: dict[str, dict[str, dict[str, MetricValue]]] = {"size": {}, "class": {}}
-        for name, values in self._values(records):
-            metrics[name] = metric_of(values, images, context.seed)
-            if name in ("miou", "oracle_miou"):
-                for size, metric_ in metrics_by(values, sizes, images, context.seed).items():
-                    breakdowns["size"].setdefault(size, {})[name] = metric_
-                # Without the bootstrap: LVIS has 1230 classes.
-                for class_, metric_ in metrics_by(values, classes, None, context.seed).items():
-                    if class_:
-                        breakdowns["class"].setdefault(class_, {})[name] = metric_
-        breakdowns["size"] = {s: breakdowns["size"][s] for s in ("small", "medium", "large") if s in breakdowns["size"]}
-        return TaskSummary(
-            metrics,
-            {**breakdowns, **self._by_attributes(records, images, context)},
-            len(images),
-            headlines=("oracle_miou",),
-        )
-
-    @override
-    def cases(self, records: pa.Table) -> Cases:
-        """Each mask; what :meth:`summarize` takes the means of."""
-        names = records.column("instance_id").to_pylist()
-        return Cases(records.column("image_id").to_pylist(), names, dict(self._values(records)))
+        breakdowns |= self._by_attributes(records, images, context)
+        return TaskSummary(metrics, breakdowns, len(images), headlines=("oracle_miou",))
 
     def _by_attributes(
         self, records: pa.Table, images: Sequence[str], context: Context
@@ -188,7 +140,7 @@ class SinglePoint(Task):
             values_of_attribute = [attributes[row][name] for row in rows]
             images_there = [images[row] for row in rows]
             groups: dict[str, dict[str, MetricValue]] = {}
-            for metric_name, values in self._values(records):
+            for metric_name, values, _ in self.values(records):
                 if metric_name in ATTRIBUTE_METRICS:
                     by_value = metrics_by(values[rows], values_of_attribute, images_there, context.seed)
                     for value, metric_ in by_value.items():
@@ -198,17 +150,15 @@ class SinglePoint(Task):
             cuts[f"{cut}: intervals apart"] = _apart(groups)
         return cuts
 
-    def _values(self, records: pa.Table) -> Iterator[tuple[str, NDArray[np.float64]]]:
+    def values(self, records: pa.Table) -> Iterator[tuple[str, NDArray[np.float64], str]]:
         """Each metric's value for each record. Masks scored from stored predictions know one answer, not nine."""
-        curve = records.column("iou").combine_chunks()
-        lengths = curve.value_lengths().to_numpy(zero_copy_only=False)
-        known = int(lengths.min()) if len(lengths) else self.options.clicks[-1]
-        flat = curve.flatten().to_numpy(zero_copy_only=False)
-        starts = np.cumsum(lengths) - lengths
+        counts, ious = lengths(records, "iou"), flat(records, "iou")
+        known = int(counts.min()) if len(counts) else self.options.clicks[-1]
+        starts = np.cumsum(counts) - counts
         for n in self.options.clicks:
             if n <= known:
-                yield "miou" if n == 1 else f"miou@{n}", flat[starts + n - 1]
-        yield "oracle_miou", records.column("oracle_iou").to_numpy()
+                yield "miou" if n == 1 else f"miou@{n}", ious[starts + n - 1], "fraction"
+        yield "oracle_miou", records.column("oracle_iou").to_numpy(), "fraction"
 
 
 def _row(one: Clicked, sample: Sample, context: Context) -> dict[str, Any]:

@@ -31,6 +31,7 @@ from sambench.metrics.stats import metric_of, metrics_by
 from sambench.plugins.options import Finite
 from sambench.protocols.phrases import Annotated as AnnotatedObjects
 from sambench.protocols.phrases import KnownClass, PhraseProtocol, Query, negatives, union
+from sambench.protocols.records import columns, flat, lengths, signature
 from sambench.readers.predictions import phrases as phrase_results
 from sambench.text import percent
 from sambench.types import (
@@ -147,53 +148,38 @@ class TextToMask(Task):
     @property
     def signature(self) -> str:
         o = self.options
-        return "|".join(
-            [
-                "masks:given" if self._given else "masks:text",
-                f"phrases:{o.phrases}",
-                *([f"template:{o.template}"] if o.template != "{}" else []),
-                f"truth:{o.truth}",
-                f"answer:{'union' if o.truth == 'semantic' else 'first'}",
-                f"presence:{'model' if o.presence is None else f'>={o.presence}'}",
-                f"negatives:{o.negatives}",
-                *(["point:edt-pad1-first"] if o.with_point else []),
-                f"v:{self.version}",
-            ]
+        return signature(
+            "masks:given" if self._given else "masks:text",
+            f"phrases:{o.phrases}",
+            o.template != "{}" and f"template:{o.template}",
+            f"truth:{o.truth}",
+            f"answer:{'union' if o.truth == 'semantic' else 'first'}",
+            f"presence:{'model' if o.presence is None else f'>={o.presence}'}",
+            f"negatives:{o.negatives}",
+            o.with_point and "point:edt-pad1-first",
+            f"v:{self.version}",
         )
 
     @property
     def schema(self) -> pa.Schema:
         return pa.schema(
             [
-                ("dataset", pa.string()),
-                ("image_id", pa.string()),
-                ("query_id", pa.string()),
-                ("kind", pa.string()),
-                ("phrase", pa.string()),
-                ("class", pa.string()),
-                ("instance_id", pa.string()),
-                ("instances", pa.int32()),
-                ("height", pa.int32()),
-                ("width", pa.int32()),
+                *columns(pa.string(), "dataset", "image_id", "query_id", "kind", "phrase", "class", "instance_id"),
+                *columns(pa.int32(), "instances", "height", "width"),
                 ("area", pa.int64()),
                 ("note", pa.string()),
-                ("presence", pa.float64()),
-                ("score", pa.float64()),
+                *columns(pa.float64(), "presence", "score"),
                 ("given", pa.int32()),
                 ("rejected", pa.bool_()),
-                ("answer_area", pa.int64()),
-                ("intersection", pa.int64()),
-                ("union", pa.int64()),
+                *columns(pa.int64(), "answer_area", "intersection", "union"),
                 ("iou", pa.float64()),
                 ("click", pa.struct([("x", pa.int32()), ("y", pa.int32())])),
                 ("point_score", pa.float64()),
-                ("point_intersection", pa.int64()),
-                ("point_union", pa.int64()),
+                *columns(pa.int64(), "point_intersection", "point_union"),
                 ("point_iou", pa.float64()),
                 ("detection_score", pa.list_(pa.float64())),
                 ("detection_rank", pa.list_(pa.int32())),
-                ("detection_matched", pa.list_(pa.uint16())),
-                ("detection_ignored", pa.list_(pa.uint16())),
+                *columns(pa.list_(pa.uint16()), "detection_matched", "detection_ignored"),
                 ("truth_ignored", pa.list_(pa.bool_())),
                 ("time_ms", pa.float64()),
             ]
@@ -506,16 +492,16 @@ def _average_precision(records: pa.Table) -> Iterator[tuple[str, str | None, Met
     texts = whole.column("phrase").to_pylist()
     number = {phrase: k for k, phrase in enumerate(sorted(set(texts)))}
     categories = np.array([number[text] for text in texts], np.int64)
-    found, truths = _lengths(whole, "detection_score"), _lengths(whole, "truth_ignored") // len(coco.AREAS)
+    found, truths = lengths(whole, "detection_score"), lengths(whole, "truth_ignored") // len(coco.AREAS)
     detected = coco.Detected(
         np.repeat(coco.image_places(whole.column("image_id").to_pylist()), found),
         np.repeat(categories, found),
-        _flat(whole, "detection_score"),
-        _flat(whole, "detection_rank"),
-        _flat(whole, "detection_matched").reshape(-1, len(coco.AREAS)),
-        _flat(whole, "detection_ignored").reshape(-1, len(coco.AREAS)),
+        flat(whole, "detection_score"),
+        flat(whole, "detection_rank"),
+        flat(whole, "detection_matched").reshape(-1, len(coco.AREAS)),
+        flat(whole, "detection_ignored").reshape(-1, len(coco.AREAS)),
     )
-    to_find = coco.Annotated(np.repeat(categories, truths), _flat(whole, "truth_ignored").reshape(-1, len(coco.AREAS)))
+    to_find = coco.Annotated(np.repeat(categories, truths), flat(whole, "truth_ignored").reshape(-1, len(coco.AREAS)))
     curves = coco.accumulate(detected, to_find, list(number.values()))
     counted = np.bincount(to_find.category[~to_find.ignored[:, 0]], minlength=len(number))
     names = dict(zip(texts, whole.column("class").to_pylist(), strict=True))
@@ -559,17 +545,6 @@ def _column(records: pa.Table, name: str, rows: NDArray[np.int64]) -> NDArray[np
 def _floats(records: pa.Table, name: str) -> NDArray[np.float64]:
     """NaN where there is none."""
     return np.array([np.nan if value is None else value for value in records.column(name).to_pylist()], np.float64)
-
-
-def _flat(records: pa.Table, name: str) -> NDArray[Any]:
-    """The values of a list column, all rows one after the other."""
-    values: NDArray[Any] = records.column(name).combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    return values
-
-
-def _lengths(records: pa.Table, name: str) -> NDArray[np.int64]:
-    lengths: NDArray[np.int64] = records.column(name).combine_chunks().value_lengths().to_numpy(zero_copy_only=False)
-    return lengths
 
 
 PLUGIN = TextToMask

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -17,15 +18,18 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from sambench.clicks import next_click, random_first_click
 from sambench.core.dataset import Instance, Sample
 from sambench.core.mask import Mask
 from sambench.core.model import Click, Prompts, View
 from sambench.core.replay import Answer, Recorded, Replay
-from sambench.core.task import Context
+from sambench.core.task import Cases, Context, MetricValue, Task
 from sambench.errors import DataError
 from sambench.metrics import iou as metric
+from sambench.metrics.stats import metric_of, metrics_by
+from sambench.protocols.records import signature
 
 FirstClick = Literal["centre", "random"]
 """The distance-transform centre, or a pixel drawn uniformly from the mask (OQ-11)."""
@@ -294,6 +298,69 @@ class ClickReplay(Replay):
 
     def first_click(self, sample: Sample, instance: Instance, context: Context) -> Click | None:
         return first_click(instance, sample, context, self.policy.first_click)
+
+
+class ClickTask(Task):
+    """A task that clicks each object of an image. Its options have ``feed_mask``, ``later_multimask`` and ``min_area``.
+
+    Attributes:
+        broken_down: The metrics that are also told by size and by class.
+    """
+
+    requires = frozenset({"points"})
+    decode_jointly = True
+    broken_down: tuple[str, ...]
+    options: Any
+
+    @property
+    @abstractmethod
+    def policy(self) -> Policy:
+        """How objects are clicked."""
+
+    @abstractmethod
+    def values(self, records: pa.Table) -> Iterable[tuple[str, NDArray[np.float64], str]]:
+        """Name, each object's value, and unit of the metrics that are means."""
+
+    def signed(self, *rules: str) -> str:
+        """The signature that begins with these rules."""
+        o = self.options
+        later = f"later:{'multi' if o.later_multimask else 'single'}{'+logits' if o.feed_mask else ''}"
+        smallest = o.min_area > 1 and f"minarea:{o.min_area}"
+        return signature(*rules, "mask:top-score", later, smallest, f"v:{self.version}")
+
+    def excludes(self, sample: Sample) -> str:
+        return "" if countable(sample, self.options.min_area)[0] else "no_valid_mask"
+
+    @override
+    def replay(self) -> ClickReplay:
+        return ClickReplay(self.policy, self.options.min_area)
+
+    def means(
+        self, records: pa.Table, seed: int
+    ) -> tuple[dict[str, MetricValue], dict[str, dict[str, dict[str, MetricValue]]]]:
+        """The metrics of :meth:`values`, and those of :attr:`broken_down` by size and by class."""
+        images = records.column("image_id").to_pylist()
+        sizes = size_bins(records.column("area").to_numpy())
+        classes = [c if c is not None else "" for c in records.column("class").to_pylist()]
+        # Classes without the bootstrap: LVIS has 1230.
+        cuts = (("size", sizes, images), ("class", classes, None))
+        metrics: dict[str, MetricValue] = {}
+        found: dict[str, dict[str, dict[str, MetricValue]]] = {"size": {}, "class": {}}
+        for name, values, unit in self.values(records):
+            metrics[name] = replace(metric_of(values, images, seed), unit=unit)
+            for cut, groups, clusters in cuts if name in self.broken_down else ():
+                for group, value in metrics_by(values, groups, clusters, seed).items():
+                    found[cut].setdefault(group, {})[name] = replace(value, unit=unit)
+        found["class"].pop("", None)
+        found["size"] = {size: found["size"][size] for size in ("small", "medium", "large") if size in found["size"]}
+        return metrics, found
+
+    @override
+    def cases(self, records: pa.Table) -> Cases:
+        """Each mask; what :meth:`means` takes the means of."""
+        names = records.column("instance_id").to_pylist()
+        columns = {name: values for name, values, _ in self.values(records)}
+        return Cases(records.column("image_id").to_pylist(), names, columns)
 
 
 def _of_rows(fed: Any, rows: Sequence[int]) -> Any:

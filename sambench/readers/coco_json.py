@@ -455,7 +455,9 @@ def images_in(folder: Path, annotations: Path) -> FindImage:
     return find_image
 
 
-def named_reader(annotations: Path, images: Path, missing_images: str, unpack: str, **fields: Any) -> CocoReader:
+def named_reader(
+    annotations: Path, images: Path, missing_images: MissingImages, unpack: str, **fields: Any
+) -> CocoReader:
     """Reads a file with its folder of ``images`` by their names, but for those without a mask. ``fields``: further ones
     of :class:`CocoReader`."""
     find_image = images_in(images, annotations)

@@ -32,10 +32,11 @@ from transformers import (
 
 from sambench.errors import UsageError
 from sambench.models import zoo
+from sambench.models.common.text_answers import TextAnswers
 from sambench.models.text import clip_sam, clipseg_sam, grounded_sam, text_components
 from sambench.models.text.clip_sam import crop
 from sambench.models.text.clipseg_sam import hot_regions
-from sambench.models.text.text_model import Hits, Judged, Named, TextAnswers, answered, apart
+from sambench.models.text.text_model import Hits, Judged, Named, answered, apart
 from sambench.plugins import options
 from sambench.types import Mask, Prediction, Prompts
 

@@ -15,13 +15,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from sambench.errors import UsageError
 from sambench.models.common import checkpoints
+
+HeldT = TypeVar("HeldT")
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 
 class _Mentioned:
@@ -117,7 +120,7 @@ def tensors(source: Source, *inside: str) -> dict[str, Tensor]:
     return {str(key): value for key, value in held.items()}
 
 
-def fill(model: nn.Module, state: Mapping[str, Tensor], path: Path, name: str) -> nn.Module:
+def fill(model: ModuleT, state: Mapping[str, Tensor], path: Path, name: str) -> ModuleT:
     """``model`` (made on the meta device or not) with the tensors of ``state``, float32, for inference: none missing,
     none left over, every shape as expected. Copied, so that a file that changes later does not change the model."""
     expected = {key: value.shape for key, value in model.state_dict().items()}
@@ -262,3 +265,16 @@ def description(source: Source) -> str:
         if config
         else f"it holds {some(sorted(keys(source))) or 'no tensors'}"
     )
+
+
+def require(source: Source, held: HeldT | None, called: str) -> HeldT:
+    """What a source holds. Raises UsageError if that is not ``called`` so, which is None."""
+    if held is None:
+        raise UsageError(f"{source.path} is not {called} checkpoint: {description(source)}")
+    return held
+
+
+def refuse_other(path: Path, held: str, wanted: str | None) -> None:
+    """Raises UsageError, naming both, if weights are of another architecture than was asked for."""
+    if wanted is not None and held != wanted:
+        raise UsageError(f"{path} holds weights of {held}, not of {wanted}: name the model {held}")

@@ -113,7 +113,6 @@ class ImageModel(Model, Generic[FrameT, ViewT]):
         """What :meth:`view` was given."""
 
     def prepare(self, image: Image) -> Prepared[FrameT]:
-        """See :meth:`sambench.core.model.Model.prepare`."""
         frame = self.frame((image.shape[0], image.shape[1]))
         pixels = frame.pixels(image)
         return Prepared(image, frame, pixels.pin_memory() if self.device.type == "cuda" else pixels)

@@ -27,12 +27,7 @@ class MaskCoder:
         x0, y0, x1, y1 = wanted.crop
         self.wanted = wanted
         self._ends = np.empty((x1 - x0) * (y1 - y0 + 1) + 1, np.int64)
-        self._index: list[int] = []
-        self._scores: list[float] = []
-        self._stability: list[float] = []
-        self._areas: list[int] = []
-        self._boxes: list[tuple[int, int, int, int]] = []
-        self._codes: list[bytes] = []
+        self._kept: list[tuple[int, float, float, int, tuple[int, int, int, int], bytes]] = []
 
     def add_logits(self, index: int, score: float, blocks: Iterable[tuple[int, int, NDArray[np.float32]]]) -> None:
         """A mask as blocks of logits ``(columns, rows)``, each with its first row and column in the crop, from left to
@@ -46,7 +41,7 @@ class MaskCoder:
         box = (int(found[LEFT]), int(found[TOP]), int(found[RIGHT]), int(found[BOTTOM]))
         if self._keeps(float(stability), int(found[AREA]), box):
             code = compress(self._ends[: found[ENDS]], height * self.wanted.size[1])
-            self._keep(index, score, float(stability), int(found[AREA]), box, code.tobytes())
+            self._kept.append((index, score, float(stability), int(found[AREA]), box, code.tobytes()))
 
     def add_mask(self, index: int, score: float, mask: Mask) -> None:
         """A binary mask of the crop. Its stability is 1, or 0 if it is empty."""
@@ -56,30 +51,22 @@ class MaskCoder:
         stability = float(mask.area > 0)
         if self._keeps(stability, mask.area, box):
             placed = Mask(self.wanted.size, y + mask.top, x + mask.left, mask.window, mask.area)
-            self._keep(index, score, stability, mask.area, box, to_rle(placed)["counts"].encode("ascii"))
+            code = to_rle(placed)["counts"].encode("ascii")
+            self._kept.append((index, score, stability, mask.area, box, code))
 
     def _keeps(self, stability: float, area: int, box: tuple[int, int, int, int]) -> bool:
         one = np.array([stability], np.float32), np.array([area]), np.array([box])
         return bool(self.wanted.keeps(*one)[0])
 
-    def _keep(
-        self, index: int, score: float, stability: float, area: int, box: tuple[int, int, int, int], code: bytes
-    ) -> None:
-        self._index.append(index)
-        self._scores.append(score)
-        self._stability.append(stability)
-        self._areas.append(area)
-        self._boxes.append(box)
-        self._codes.append(code)
-
     def kept(self) -> CodedMasks:
+        kept = self._kept
         return CodedMasks(
-            np.array(self._index, np.int64),
-            np.array(self._scores, np.float32),
-            np.array(self._stability, np.float32),
-            np.array(self._areas, np.int64),
-            np.array(self._boxes, np.int64).reshape(-1, 4),
-            self._codes,
+            np.array([one[0] for one in kept], np.int64),
+            np.array([one[1] for one in kept], np.float32),
+            np.array([one[2] for one in kept], np.float32),
+            np.array([one[3] for one in kept], np.int64),
+            np.array([one[4] for one in kept], np.int64).reshape(-1, 4),
+            [one[5] for one in kept],
         )
 
 

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from sambench.core.mask import Image, Mask
 from sambench.core.model import Model, Prediction, Prompts, View
 from sambench.errors import SambenchError
+from sambench.models.common.text_answers import Answer, TextAnswers
 
 _CAPABILITY_OF = {
     "point_coords": "points",
@@ -128,13 +129,13 @@ class _PredictorView(View):
     def crops(self, boxes: Sequence[tuple[int, int, int, int]]) -> Iterator[_PredictorView]:
         return (_PredictorView(self.model, np.ascontiguousarray(self.image[y0:y1, x0:x1])) for x0, y0, x1, y1 in boxes)
 
-    def predict(self, prompts: Prompts, *, multimask: bool) -> _PredictorPrediction | _PhrasePrediction:
+    def predict(self, prompts: Prompts, *, multimask: bool) -> _PredictorPrediction | TextAnswers:
         if self.model.current is not self:
             self.model.predictor.set_image(self.image)
             self.model.current = self
         answers = [self._one(prompts, i, multimask) for i in range(len(prompts))]
         if prompts.text is not None:
-            return _PhrasePrediction(answers, self.image.shape[:2], self.model.name, None if multimask else 1)
+            return _of_phrases(answers, self.image.shape[:2], self.model.name, None if multimask else 1)
         return _PredictorPrediction(answers, self.image.shape[:2], self.model.name)
 
     def _one(self, prompts: Prompts, i: int, multimask: bool) -> tuple[Any, Any, Any]:
@@ -177,44 +178,23 @@ class _PredictorPrediction:
         return np.stack([logits[m] for n, m in chosen if (logits := self._logits[n]) is not None])
 
 
-class _PhrasePrediction:
-    """As :class:`sambench.core.model.TextPrediction` says. Every mask that is not empty is an instance."""
-
-    def __init__(
-        self, answers: list[tuple[Any, Any, Any]], size: tuple[int, int], name: str, limit: int | None
-    ) -> None:
-        self.size = size
-        self._masks: list[list[NDArray[np.bool_]]] = []
-        ranked: list[NDArray[np.float32]] = []
-        for masks, scores, _ in answers:
-            made = np.asarray(masks)
-            found = _checked(made, size, name) if made.size else np.zeros((0, *size), np.bool_)
-            given = np.asarray(scores, np.float32).reshape(-1)
-            if len(found) != len(given) or not np.isfinite(given).all():
-                raise ModelAnswerError(f"{name}: predict answered {len(found)} masks and the scores {given.tolist()}")
-            there = np.flatnonzero(found.any(axis=(1, 2)))
-            order = there[np.argsort(-given[there], kind="stable")][:limit]
-            self._masks.append([found[k] for k in order])
-            ranked.append(given[order])
-        width = max([1, *map(len, ranked)])
-        self.scores = np.zeros((len(ranked), width), np.float32)
-        self.instances = np.zeros((len(ranked), width), np.bool_)
-        self.presence = np.zeros(len(ranked), np.float32)
-        for n, scores in enumerate(ranked):
-            self.scores[n, : len(scores)] = scores
-            self.instances[n, : len(scores)] = True
-            if len(scores):
-                self.presence[n] = scores[0]
-                self.scores[n, len(scores) :] = min(0.0, float(scores[-1]))
-        self.notes = [""] * len(ranked)
-
-    def masks(self, which: Sequence[tuple[int, int]]) -> list[Mask]:
-        return [
-            Mask.from_dense(self._masks[n][m]) if m < len(self._masks[n]) else Mask.empty(self.size) for n, m in which
-        ]
-
-    def feedback(self, chosen: Sequence[tuple[int, int]]) -> None:
-        """None: a phrase takes no mask along."""
+def _of_phrases(
+    answers: list[tuple[Any, Any, Any]], size: tuple[int, int], name: str, limit: int | None
+) -> TextAnswers:
+    """Every mask that is not empty is an instance."""
+    read = []
+    for masks, scores, _ in answers:
+        made = np.asarray(masks)
+        found = _checked(made, size, name) if made.size else np.zeros((0, *size), np.bool_)
+        given = np.asarray(scores, np.float32).reshape(-1)
+        if len(found) != len(given) or not np.isfinite(given).all():
+            raise ModelAnswerError(f"{name}: predict answered {len(found)} masks and the scores {given.tolist()}")
+        there = np.flatnonzero(found.any(axis=(1, 2)))
+        order = there[np.argsort(-given[there], kind="stable")][:limit]
+        presence = float(given[order[0]]) if len(order) else 0.0
+        named = [Mask.from_dense(found[k]) for k in order]
+        read.append(Answer(named, given[order], np.ones(len(order), np.bool_), presence, ""))
+    return TextAnswers(size, read, limit)
 
 
 def _checked(masks: NDArray[Any], size: tuple[int, int], name: str) -> NDArray[np.bool_]:

@@ -59,8 +59,7 @@ def locate(name: str | None, options: Options) -> WeightsInfo:
     _require_ultralytics()
     source = _find(name, options)
     held = _architecture(fast_sam_weights.read(source), source)
-    if name not in (None, held):
-        raise UsageError(f"{source.path} holds weights of {held}, not of {name}: name the model {held}")
+    checkpoints.refuse_other(source.path, held, name)
     return _found(held, source)
 
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from sambench.errors import UsageError
 from sambench.models.common import checkpoints
 from sambench.models.common.checkpoints import Source
 
@@ -31,9 +29,3 @@ def arguments(held: Mapping[str, Any]) -> dict[str, Any]:
     return {
         str(name): entry["value"] for name, entry in said.items() if isinstance(entry, Mapping) and "value" in entry
     }
-
-
-def refuse_other(path: Path, held: str, wanted: str | None) -> None:
-    """Raises UsageError, naming both, if weights are of another architecture than was asked for."""
-    if wanted is not None and held != wanted:
-        raise UsageError(f"{path} holds weights of {held}, not of {wanted}: name the model {held}")

@@ -11,7 +11,7 @@ from sambench.models.cards import WeightsInfo
 from sambench.models.common import checkpoints
 from sambench.models.common.checkpoints import Source
 from sambench.models.interactive import focalclick_weights
-from sambench.models.interactive.click_checkpoints import find, refuse_other
+from sambench.models.interactive.click_checkpoints import find
 from sambench.models.interactive.click_predictor import Settings
 from sambench.models.interactive.focalclick_predictor import FocalClickModel
 from sambench.models.interactive.zoom_in import ZoomIn
@@ -51,7 +51,7 @@ def locate(name: str | None, options: Options) -> WeightsInfo:
     """As :class:`sambench.models.cards.Adapter` says."""
     source = find(options.weights, name)
     held = _held(source, name)
-    refuse_other(source.path, held, name)
+    checkpoints.refuse_other(source.path, held, name)
     return WeightsInfo(held, str(source.path), source.digest(), focalclick_weights.trained_on(source))
 
 

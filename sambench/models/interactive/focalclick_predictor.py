@@ -83,7 +83,6 @@ class FocalClickModel(ClickModel):
         self.networks, self.expansion = network, expansion
 
     def encode(self, images: Sequence[Image]) -> list[ClickView]:
-        """As :meth:`ClickModel.encode`."""
         return [_FocalView(self, image) for image in images]
 
 

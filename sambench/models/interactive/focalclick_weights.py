@@ -19,7 +19,7 @@ from sambench.errors import UsageError
 from sambench.models.common import checkpoints
 from sambench.models.common.checkpoints import Source, some
 from sambench.models.families.focalclick import COCO_LVIS, COMBINED
-from sambench.models.interactive.click_checkpoints import arguments, refuse_other
+from sambench.models.interactive.click_checkpoints import arguments
 from sambench.models.interactive.focalclick_network import HEADS, FocalClickNetwork, Sizes
 
 _ENCODERS: dict[tuple[tuple[int, ...], tuple[int, ...]], str] = {
@@ -92,12 +92,10 @@ def network(source: Source, name: str) -> FocalClickNetwork:
     another architecture are refused."""
     state, said = read(source)
     found = sizes(source, state, said, half_of(name))
-    refuse_other(source.path, name_of(found), name)
+    checkpoints.refuse_other(source.path, name_of(found), name)
     with torch.device("meta"):
         made = FocalClickNetwork(found)
-    filled = checkpoints.fill(made, state, source.path, name)
-    assert isinstance(filled, FocalClickNetwork)
-    return filled
+    return checkpoints.fill(made, state, source.path, name)
 
 
 def half_of(name: str | None) -> bool | None:

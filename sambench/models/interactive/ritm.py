@@ -84,14 +84,10 @@ class Options:
 
 
 def locate(name: str | None, options: Options) -> WeightsInfo:
-    """Finds the weights and digests them. ``name``: what they are to be, or None for what they say they are.
-
-    Raises UsageError if they cannot be found or read, or are of another architecture.
-    """
+    """As :class:`sambench.models.cards.Adapter` says."""
     source = _find(name, options)
-    held, _ = ritm_weights.read(source)
-    ritm_weights.check(source, held, name)
-    own = ritm_weights.name_of(held)
+    own = ritm_weights.name_of(ritm_weights.read(source)[0])
+    checkpoints.refuse_other(source.path, own, name)
     return WeightsInfo(own, str(source.path), source.digest(), ritm_weights.trained_on(source, own))
 
 

@@ -137,20 +137,10 @@ def network(source: Source, name: str | None = None) -> tuple[RitmNetwork, Archi
     ``name``: the model that was asked for; weights of another are refused.
     """
     held, state = read(source)
-    check(source, held, name)
+    checkpoints.refuse_other(source.path, name_of(held), name)
     with torch.device("meta"):
         empty = RitmNetwork(held)
-    filled = checkpoints.fill(empty, state, source.path, name_of(held))
-    assert isinstance(filled, RitmNetwork)
-    return filled, held
-
-
-def check(source: Source, held: Architecture, name: str | None) -> None:
-    """Refuses weights of another model than the one that was asked for."""
-    if name is not None and name_of(held) != name:
-        raise UsageError(
-            f"{source.path} holds weights of {name_of(held)}, not of {name}: name the model {name_of(held)}"
-        )
+    return checkpoints.fill(empty, state, source.path, name_of(held)), held
 
 
 def _class_of(config: Mapping[str, Any]) -> str:

@@ -10,9 +10,10 @@ import torch
 from annotated_types import Ge, MultipleOf
 
 from sambench.models.cards import WeightsInfo
+from sambench.models.common import checkpoints
 from sambench.models.common.checkpoints import Source
 from sambench.models.interactive import simpleclick_weights
-from sambench.models.interactive.click_checkpoints import find, refuse_other
+from sambench.models.interactive.click_checkpoints import find
 from sambench.models.interactive.click_predictor import ClickModel, Settings
 from sambench.models.interactive.zoom_in import ZoomIn
 from sambench.plugins.options import Probability
@@ -40,7 +41,7 @@ def locate(name: str | None, options: Options) -> WeightsInfo:
     """As :class:`sambench.models.cards.Adapter` says."""
     source = find(options.weights, name)
     held = _held(source)
-    refuse_other(source.path, held, name)
+    checkpoints.refuse_other(source.path, held, name)
     return WeightsInfo(held, str(source.path), source.digest(), simpleclick_weights.trained_on(source))
 
 

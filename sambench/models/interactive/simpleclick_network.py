@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sambench.models.common.vit_block import VitBlock
+
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 """Of the RGB channels in [0, 1]."""
@@ -88,42 +90,6 @@ class _PatchEmbed(nn.Module):
         return cast("Tensor", self.proj(x)).flatten(2).transpose(1, 2)
 
 
-class _Attention(nn.Module):
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.qkv = nn.Linear(width, 3 * width)
-        self.proj = nn.Linear(width, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        q, k, v = self.qkv(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        answer = F.scaled_dot_product_attention(q, k, v)
-        return cast("Tensor", self.proj(answer.transpose(1, 2).flatten(2)))
-
-
-class _Mlp(nn.Module):
-    def __init__(self, width: int, hidden: int) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(width, hidden)
-        self.fc2 = nn.Linear(hidden, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return cast("Tensor", self.fc2(F.gelu(self.fc1(x))))
-
-
-class _Layer(nn.Module):
-    def __init__(self, sizes: Sizes) -> None:
-        super().__init__()
-        self.norm1 = nn.LayerNorm(sizes.width, eps=1e-6)
-        self.attn = _Attention(sizes.width, sizes.heads)
-        self.norm2 = nn.LayerNorm(sizes.width, eps=1e-6)
-        self.mlp = _Mlp(sizes.width, sizes.mlp_width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.attn(self.norm1(x))
-        return cast("Tensor", x + self.mlp(self.norm2(x)))
-
-
 class _Encoder(nn.Module):
     """Layers that look at windows, except the last of each of four groups (two groups in a ViT-B), which sees all."""
 
@@ -132,7 +98,7 @@ class _Encoder(nn.Module):
         self.patch_embed = _PatchEmbed(sizes.patch, 3, sizes.width)
         # The position of the class token, which segmentation has no use for, is the first.
         self.pos_embed = nn.Parameter(torch.zeros(1, sizes.grid**2 + 1, sizes.width))
-        self.blocks = nn.ModuleList(_Layer(sizes) for _ in range(sizes.depth))
+        self.blocks = nn.ModuleList(VitBlock(sizes.width, sizes.heads, sizes.mlp_width) for _ in range(sizes.depth))
         self.group = 6 if sizes.depth == 12 else sizes.depth // 4
         self.window = WINDOW // sizes.patch
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from sambench.errors import UsageError
 from sambench.models.common import checkpoints
 from sambench.models.common.checkpoints import Source, some
-from sambench.models.interactive.click_checkpoints import arguments, refuse_other
+from sambench.models.interactive.click_checkpoints import arguments
 from sambench.models.interactive.simpleclick_network import SimpleClickNetwork, Sizes
 
 RADIUS = 5
@@ -105,12 +105,10 @@ def network(source: Source, name: str | None = None) -> SimpleClickNetwork:
     another size are refused."""
     state, parameters = read(source)
     found = sizes(state, parameters, source.path)
-    refuse_other(source.path, name_of(found), name)
+    checkpoints.refuse_other(source.path, name_of(found), name)
     with torch.device("meta"):
         made = SimpleClickNetwork(found)
-    filled = checkpoints.fill(made, state, source.path, name_of(found))
-    assert isinstance(filled, SimpleClickNetwork)
-    return filled
+    return checkpoints.fill(made, state, source.path, name_of(found))
 
 
 def _doublings(state: Mapping[str, Tensor]) -> int:

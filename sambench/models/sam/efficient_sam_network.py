@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sambench.models.common.vit_block import VitBlock
 from sambench.models.sam.tiny_vit import LayerNorm2d
 
 PATCH = 16
@@ -46,7 +47,7 @@ class ImageEncoder(nn.Module):
         super().__init__()
         self.patch_embed = nn.ModuleDict({"proj": nn.Conv2d(3, width, PATCH, PATCH)})
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + PRETRAINED_GRID**2, width))
-        self.blocks = nn.ModuleList(_Block(width) for _ in range(depth))
+        self.blocks = nn.ModuleList(VitBlock(width, width // HEAD, 4 * width) for _ in range(depth))
         self.neck = nn.Sequential(
             nn.Conv2d(width, CHANNELS, 1, bias=False),
             LayerNorm2d(CHANNELS, eps=1e-6),
@@ -63,20 +64,6 @@ class ImageEncoder(nn.Module):
         for block in self.blocks:
             x = block(x)
         return self.neck(x.mT.unflatten(2, patches.shape[2:]))  # type: ignore[no-any-return]
-
-
-class _Block(nn.Module):
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.norm1, self.norm2 = nn.LayerNorm(width, eps=1e-6), nn.LayerNorm(width, eps=1e-6)
-        self.attn = nn.ModuleDict({"qkv": nn.Linear(width, 3 * width), "proj": nn.Linear(width, width)})
-        self.mlp = nn.ModuleDict({"fc1": nn.Linear(width, 4 * width), "fc2": nn.Linear(4 * width, width)})
-
-    def forward(self, x: Tensor) -> Tensor:
-        q, k, v = self.attn["qkv"](self.norm1(x)).unflatten(-1, (3, -1, HEAD)).permute(2, 0, 3, 1, 4)
-        y = F.scaled_dot_product_attention(q, k, v)
-        x = x + self.attn["proj"](y.transpose(1, 2).flatten(2))
-        return x + self.mlp["fc2"](F.gelu(self.mlp["fc1"](self.norm2(x))))  # type: ignore[no-any-return]
 
 
 class PromptEncoder(nn.Module):

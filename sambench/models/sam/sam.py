@@ -18,7 +18,6 @@ from torch import Tensor
 
 from sambench.core.mask import Image, Mask
 from sambench.core.model import Prompts, View
-from sambench.errors import UsageError
 from sambench.models.cards import WeightsInfo
 from sambench.models.common import checkpoints
 from sambench.models.common.checkpoints import Source
@@ -63,14 +62,10 @@ Options = SamOptions
 
 
 def locate(name: str | None, options: SamOptions) -> WeightsInfo:
-    """Finds the weights and digests them. ``name``: what they are to be, or None for what their tensors say.
-
-    Raises UsageError if they cannot be found or read, or are of another architecture.
-    """
+    """As :class:`sambench.models.cards.Adapter` says."""
     source = sam_weights.find(options.weights, name)
     held = sam_weights.architecture(sam_weights.read(source), source.path).name
-    if name is not None and held != name:
-        raise UsageError(f"{source.path} holds weights of {held}, not of {name}: name the model {held}")
+    checkpoints.refuse_other(source.path, held, name)
     return WeightsInfo(held, str(source.path), source.digest(), sam_weights.trained_on(source))
 
 
@@ -209,15 +204,10 @@ class SamView(View):
     def inputs(self, prompts: Prompts) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]:
         """Points ``(N, P, 2)`` and boxes ``(N, 4)`` of the input frame, their labels ``(N, P)`` between them; and masks
         ``(N, S/4, S/4)`` on the device."""
-        points = labels = boxes = masks = None
-        if prompts.points is not None and prompts.labels is not None:
-            points = torch.from_numpy(self.frame.to_input(prompts.points))
-            labels = torch.from_numpy(np.asarray(prompts.labels, np.int64))
-        if prompts.boxes is not None:
-            boxes = torch.from_numpy(self.frame.to_input(prompts.boxes.reshape(-1, 2, 2))).flatten(1)
+        masks = None
         if prompts.mask_logits is not None:
             masks = torch.as_tensor(prompts.mask_logits, dtype=torch.float32, device=self.model.device)
-        return points, labels, boxes, masks
+        return *self.frame.prompts(prompts), masks
 
 
 def _joined(parts: Sequence[Tensor | None], device: torch.device) -> Tensor | None:
@@ -230,10 +220,13 @@ def _joined(parts: Sequence[Tensor | None], device: torch.device) -> Tensor | No
 
 
 class SamPrediction:
-    """``low``: ``(N, M, S/4, S/4)`` float32 logits on the device. ``scores``: ``(N, M)`` predicted IoUs."""
+    """``low``: ``(N, M, S/4, S/4)`` float32 logits on the device. ``scores``: ``(N, M)`` predicted IoUs. ``raw``: the
+    logits that are handed back, where they are not ``low``."""
 
-    def __init__(self, frame: Frame, low: Tensor, scores: Tensor | NDArray[np.float32]) -> None:
-        self.frame, self.low = frame, low
+    def __init__(
+        self, frame: Frame, low: Tensor, scores: Tensor | NDArray[np.float32], raw: Tensor | None = None
+    ) -> None:
+        self.frame, self.low, self.raw = frame, low, low if raw is None else raw
         self._scores = torch.as_tensor(scores)
 
     @cached_property
@@ -243,22 +236,24 @@ class SamPrediction:
 
     def masks(self, which: Sequence[tuple[int, int]]) -> list[Mask]:
         """The masks of (prompt, candidate) pairs at the original size, foreground where the logit is above 0."""
-        return list(self.frame.masks(self.feedback(which)))
+        return list(self.frame.masks(_picked(self.low, which)))
 
     def logits(self, which: Sequence[tuple[int, int]], margin: int) -> Iterator[LogitWindow]:
-        """As :meth:`sambench.models.common.logit_windows.SoftPrediction.logits` says."""
         for start in range(0, len(which), CHUNK):
-            yield from self.frame.windows(self.feedback(which[start : start + CHUNK]), margin)
+            yield from self.frame.windows(_picked(self.low, which[start : start + CHUNK]), margin)
 
     def boxes(self) -> NDArray[np.int64]:
         """``(N, M, 4)`` xyxy pixels, right and bottom exclusive, zeros for an empty mask."""
         return self.frame.boxes(self.low.flatten(0, 1)).reshape(*self.scores.shape, 4)
 
     def coded(self, wanted: MaskFilter) -> CodedMasks:
-        """As :class:`sambench.models.common.coded_masks.CodedPrediction` says."""
         return self.frame.coded(self.low.flatten(0, 1), self._scores.flatten(), wanted)
 
     def feedback(self, chosen: Sequence[tuple[int, int]]) -> Tensor:
         """``(len(chosen), S/4, S/4)`` logits, not thresholded."""
-        prompt, candidate = (torch.tensor([pair[i] for pair in chosen], dtype=torch.long) for i in (0, 1))
-        return self.low[prompt.to(self.low.device), candidate.to(self.low.device)]
+        return _picked(self.raw, chosen)
+
+
+def _picked(low: Tensor, chosen: Sequence[tuple[int, int]]) -> Tensor:
+    prompt, candidate = (torch.tensor([pair[i] for pair in chosen], dtype=torch.long) for i in (0, 1))
+    return low[prompt.to(low.device), candidate.to(low.device)]

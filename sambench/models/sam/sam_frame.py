@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sambench.core.mask import Image, Mask
+from sambench.core.model import Prompts
 from sambench.models.common.coded_masks import CodedMasks, MaskFilter
 from sambench.models.common.logit_windows import LogitWindow
 
@@ -53,6 +54,16 @@ class Frame:
         """``(..., 2)`` xy of the image to xy of the input, both float32, rounded once as the released code does."""
         ratio = np.array([self.input_size[1] / self.size[1], self.input_size[0] / self.size[0]])
         return (xy.astype(np.float64) * ratio).astype(np.float32)
+
+    def prompts(self, given: Prompts) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        """Points ``(N, P, 2)`` of the input, their labels ``(N, P)`` and boxes ``(N, 4)`` of the input, on the CPU."""
+        points = labels = boxes = None
+        if given.points is not None and given.labels is not None:
+            points = torch.from_numpy(self.to_input(given.points))
+            labels = torch.from_numpy(np.asarray(given.labels, np.int64))
+        if given.boxes is not None:
+            boxes = torch.from_numpy(self.to_input(given.boxes.reshape(-1, 2, 2))).flatten(1)
+        return points, labels, boxes
 
     @cached_property
     def _rows(self) -> Resampling:

@@ -13,23 +13,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sambench.errors import UsageError
 from sambench.models.cards import WeightsInfo
 from sambench.models.common import checkpoints
 from sambench.models.common.checkpoints import Source
 from sambench.models.common.image_model import EncoderOptions
 from sambench.models.common.renaming import apply, rules
-from sambench.models.families.sam_hq import TRAINED_ON
+from sambench.models.families.sam_hq import CARDS, TRAINED_ON
 from sambench.models.sam import sam_weights
 from sambench.models.sam.sam_frame import Frame
-from sambench.models.sam.sam_weights import Architecture
 from sambench.models.sam.transformers_sam import Asked, PromptedModel
 
-HUB = {
-    "sam_hq_vit_b": "syscv-community/sam-hq-vit-base",
-    "sam_hq_vit_l": "syscv-community/sam-hq-vit-large",
-    "sam_hq_vit_h": "syscv-community/sam-hq-vit-huge",
-}
+HUB = {card.name: card.hub for card in CARDS}
 """The authors' weights on the Hugging Face hub."""
 FILES = frozenset(f"{name}.pth" for name in HUB)
 """The authors' names of their files."""
@@ -70,25 +64,21 @@ def recognise(source: Source) -> str | None:
     present = checkpoints.keys(source)
     tokens = {"mask_decoder.hf_token.weight", "mask_decoder.hq_token.weight"}
     of_a_vit = any(key.endswith(("blocks.0.attn.rel_pos_h", "layers.0.attn.rel_pos_h")) for key in present)
-    return _name(_architecture(source)) if tokens & present and of_a_vit else None
+    if not tokens & present or not of_a_vit:
+        return None
+    return sam_weights.architecture(sam_weights.read(source), source.path).name.replace("sam_vit", "sam_hq_vit")
 
 
 def locate(name: str | None, options: SamHqOptions) -> WeightsInfo:
-    """Finds the weights and digests them. ``name``: what they are to be, or None for what their tensors say.
-
-    Raises UsageError if they cannot be found or read, or are of another architecture.
-    """
+    """As :class:`sambench.models.cards.Adapter` says."""
     source = checkpoints.find(options.weights, HUB.get(name or "", ""))
-    held = recognise(source)
-    if held is None:
-        raise UsageError(f"{source.path} is not an HQ-SAM checkpoint: {checkpoints.description(source)}")
-    if name is not None and held != name:
-        raise UsageError(f"{source.path} holds weights of {held}, not of {name}: name the model {held}")
+    held = checkpoints.require(source, recognise(source), "an HQ-SAM")
+    checkpoints.refuse_other(source.path, held, name)
     return WeightsInfo(held, str(source.path), source.digest(), trained_on(source))
 
 
 def load(name: str, options: SamHqOptions, device: str, encode_batch: int = 0) -> SamHqModel:
-    """The model on a device. ``encode_batch``: 0 for what suits the device."""
+    """As :class:`sambench.models.cards.Adapter` says."""
     source = checkpoints.find(options.weights, HUB.get(name, ""))
     return SamHqModel(source, locate(name, options), options, device, encode_batch)
 
@@ -96,14 +86,6 @@ def load(name: str, options: SamHqOptions, device: str, encode_batch: int = 0) -
 def trained_on(source: Source) -> frozenset[str] | None:
     """What the authors' weights have seen, which the hub id or their own file name tells; else nobody has said."""
     return TRAINED_ON if source.hub in HUB.values() or source.path.name in FILES else None
-
-
-def _architecture(source: Source) -> Architecture:
-    return sam_weights.architecture(sam_weights.read(source), source.path)
-
-
-def _name(sizes: Architecture) -> str:
-    return sizes.name.replace("sam_vit", "sam_hq_vit")
 
 
 class SamHqModel(PromptedModel):
@@ -188,19 +170,9 @@ def _network(source: Source, name: str) -> Any:
 
     state = {apply(key, _RENAMED): value for key, value in sam_weights.read(source).items()}
     sizes = sam_weights.architecture(state, source.path)
-    side = sizes.grid * sizes.patch
     config = SamHQConfig(
-        vision_config=SamHQVisionConfig(
-            hidden_size=sizes.width,
-            num_hidden_layers=sizes.depth,
-            num_attention_heads=sizes.heads,
-            mlp_dim=sizes.mlp_width,
-            image_size=side,
-            patch_size=sizes.patch,
-            window_size=sizes.window,
-            global_attn_indexes=list(sizes.global_layers),
-        ),
-        prompt_encoder_config=SamHQPromptEncoderConfig(image_size=side, patch_size=sizes.patch),
+        vision_config=SamHQVisionConfig(**sizes.vision),
+        prompt_encoder_config=SamHQPromptEncoderConfig(image_size=sizes.side, patch_size=sizes.patch),
         # The authors' two-way transformer has torch's default of 1e-5; transformers' default is 1e-6.
         mask_decoder_config=SamHQMaskDecoderConfig(vit_dim=sizes.width, layer_norm_eps=1e-5),
     )

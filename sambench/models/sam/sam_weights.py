@@ -18,12 +18,9 @@ from sambench.errors import UsageError
 from sambench.models.common import checkpoints
 from sambench.models.common.checkpoints import Source, some
 from sambench.models.common.renaming import PROMPTED, apply, rules
+from sambench.models.families.sam import CARDS
 
-HUB = {
-    "sam_vit_b": "facebook/sam-vit-base",
-    "sam_vit_l": "facebook/sam-vit-large",
-    "sam_vit_h": "facebook/sam-vit-huge",
-}
+HUB = {card.name: card.hub for card in CARDS}
 """The released weights on the Hugging Face hub."""
 
 RELEASED = {
@@ -72,6 +69,25 @@ class Architecture:
     def name(self) -> str:
         """``sam_vit_b``, ``sam_vit_l``, ``sam_vit_h``, or one made of the sizes if it is none of the three."""
         return _OFFICIAL.get((self.width, self.depth, self.heads), f"sam_vit_{self.width}x{self.depth}")
+
+    @property
+    def side(self) -> int:
+        """Of the square input, in pixels."""
+        return self.grid * self.patch
+
+    @property
+    def vision(self) -> dict[str, Any]:
+        """The arguments of transformers' configuration of the encoder."""
+        return {
+            "hidden_size": self.width,
+            "num_hidden_layers": self.depth,
+            "num_attention_heads": self.heads,
+            "mlp_dim": self.mlp_width,
+            "image_size": self.side,
+            "patch_size": self.patch,
+            "window_size": self.window,
+            "global_attn_indexes": list(self.global_layers),
+        }
 
 
 def find(weights: str, name: str | None = None) -> Source:
@@ -146,20 +162,10 @@ def module(source: Source, name: str | None = None) -> Any:
 
     state = read(source)
     sizes = architecture(state, source.path)
-    if name is not None and sizes.name != name:
-        raise UsageError(f"{source.path} holds weights of {sizes.name}, not of {name}: name the model {sizes.name}")
+    checkpoints.refuse_other(source.path, sizes.name, name)
     config = SamConfig(
-        vision_config=SamVisionConfig(
-            hidden_size=sizes.width,
-            num_hidden_layers=sizes.depth,
-            num_attention_heads=sizes.heads,
-            mlp_dim=sizes.mlp_width,
-            image_size=sizes.grid * sizes.patch,
-            patch_size=sizes.patch,
-            window_size=sizes.window,
-            global_attn_indexes=list(sizes.global_layers),
-        ),
-        prompt_encoder_config=SamPromptEncoderConfig(image_size=sizes.grid * sizes.patch, patch_size=sizes.patch),
+        vision_config=SamVisionConfig(**sizes.vision),
+        prompt_encoder_config=SamPromptEncoderConfig(image_size=sizes.side, patch_size=sizes.patch),
     )
     with torch.device("meta"):
         model = SamModel(config)

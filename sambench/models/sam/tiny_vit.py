@@ -45,13 +45,13 @@ class TinyViT(nn.Module):
 def fold(module: nn.Module) -> None:
     """Makes one convolution of every convolution and the batch norm behind it, in place; for inference only."""
     for name, child in module.named_children():
-        if isinstance(child, _ConvNorm):
+        if isinstance(child, ConvNorm):
             setattr(module, name, fuse_conv_bn_eval(child.c, child.bn))
         else:
             fold(child)
 
 
-class _ConvNorm(nn.Sequential):
+class ConvNorm(nn.Sequential):
     def __init__(self, width: int, out: int, kernel: int = 1, stride: int = 1, groups: int = 1) -> None:
         super().__init__()
         self.c = nn.Conv2d(width, out, kernel, stride, kernel // 2, groups=groups, bias=False)
@@ -63,7 +63,7 @@ class _PatchEmbedding(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.seq = nn.Sequential(_ConvNorm(3, width // 2, 3, 2), nn.GELU(), _ConvNorm(width // 2, width, 3, 2))
+        self.seq = nn.Sequential(ConvNorm(3, width // 2, 3, 2), nn.GELU(), ConvNorm(width // 2, width, 3, 2))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.seq(x)  # type: ignore[no-any-return]
@@ -87,9 +87,9 @@ class _Stage(nn.Module):
 class _InvertedBottleneck(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.conv1 = _ConvNorm(width, 4 * width)
-        self.conv2 = _ConvNorm(4 * width, 4 * width, 3, groups=4 * width)
-        self.conv3 = _ConvNorm(4 * width, width)
+        self.conv1 = ConvNorm(width, 4 * width)
+        self.conv2 = ConvNorm(4 * width, 4 * width, 3, groups=4 * width)
+        self.conv3 = ConvNorm(4 * width, width)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.gelu(x + self.conv3(F.gelu(self.conv2(F.gelu(self.conv1(x))))))
@@ -98,9 +98,9 @@ class _InvertedBottleneck(nn.Module):
 class _Downsampling(nn.Module):
     def __init__(self, width: int, out: int, stride: int) -> None:
         super().__init__()
-        self.conv1 = _ConvNorm(width, out)
-        self.conv2 = _ConvNorm(out, out, 3, stride, groups=out)
-        self.conv3 = _ConvNorm(out, out)
+        self.conv1 = ConvNorm(width, out)
+        self.conv2 = ConvNorm(out, out, 3, stride, groups=out)
+        self.conv3 = ConvNorm(out, out)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.conv3(F.gelu(self.conv2(F.gelu(self.conv1(x)))))  # type: ignore[no-any-return]
@@ -113,7 +113,7 @@ class _Block(nn.Module):
         super().__init__()
         self.window = window
         self.attn = _Attention(width, heads, window)
-        self.local_conv = _ConvNorm(width, width, 3, groups=width)
+        self.local_conv = ConvNorm(width, width, 3, groups=width)
         self.mlp = _Mlp(width)
 
     def forward(self, x: Tensor) -> Tensor:

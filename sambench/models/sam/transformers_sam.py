@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -104,13 +103,8 @@ class PromptedView(View):
     def _asked(self, prompts: Prompts, start: int) -> Asked:
         """As many prompts as are decoded at once, from ``start`` on."""
         part = slice(start, start + self.model.prompt_batch)
-        device = self.model.device
-        points = labels = boxes = masks = None
-        if prompts.points is not None and prompts.labels is not None:
-            points = torch.from_numpy(self.frame.to_input(prompts.points[part])).to(device)
-            labels = torch.from_numpy(np.asarray(prompts.labels[part], np.int64)).to(device)
-        if prompts.boxes is not None:
-            boxes = torch.from_numpy(self.frame.to_input(prompts.boxes[part].reshape(-1, 2, 2))).flatten(1).to(device)
+        device, masks = self.model.device, None
+        points, labels, boxes = (None if one is None else one[part].to(device) for one in self.frame.prompts(prompts))
         if prompts.mask_logits is not None:
             masks = torch.as_tensor(prompts.mask_logits[part], dtype=torch.float32, device=device)[:, None]
         return Asked(min(self.model.prompt_batch, len(prompts) - start), points, labels, boxes, masks)
@@ -139,9 +133,10 @@ class SquareSamModel(PromptedModel):
         with torch.inference_mode():
             self.positions = _positions(self.network)
 
-    @abstractmethod
     def maps(self, pixels: Tensor) -> Sequence[Tensor]:
         """``(B, 3, S, S)`` to the maps of the feature pyramid, from high to low resolution: S/4, S/8, S/16."""
+        found: Sequence[Tensor] = self.network.maps(pixels)
+        return found
 
     def frame(self, size: tuple[int, int]) -> Frame:
         return SquareFrame(size, self.wanted)

@@ -6,20 +6,14 @@ Answers equal those of the released image predictor (``docs/models/edgetam.md`` 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from sambench.errors import UsageError
 from sambench.models.cards import WeightsInfo
 from sambench.models.common import checkpoints
 from sambench.models.common.checkpoints import Source
 from sambench.models.families.edgetam import TRAINED_ON
-from sambench.models.sam.transformers_sam import SquareSamModel
-from sambench.models.sam2 import sam2_weights
-from sambench.models.sam2.sam2 import Sam2Options
+from sambench.models.sam2.sam2 import Sam2Model, Sam2Options
 
 NAME = "edgetam"
 HUB = "yonigozlan/EdgeTAM-hf"
@@ -43,15 +37,15 @@ def recognise(source: Source) -> str | None:
 
 
 def locate(name: str | None, options: Sam2Options) -> WeightsInfo:
-    """Finds the weights and digests them. Raises UsageError if they cannot be found or read, or are of another
-    architecture."""
+    """As :class:`sambench.models.cards.Adapter` says."""
     source = _find(options.weights)
     return WeightsInfo(NAME, str(source.path), source.digest(), trained_on(source))
 
 
 def load(name: str, options: Sam2Options, device: str, encode_batch: int = 0) -> EdgeTamModel:
-    """The model on a device. ``encode_batch``: 0 for what suits the device."""
-    return EdgeTamModel(_find(options.weights), locate(name, options), options, device, encode_batch)
+    """As :class:`sambench.models.cards.Adapter` says."""
+    source = _find(options.weights)
+    return EdgeTamModel(source, source.config() or {}, locate(name, options), options, device, encode_batch)
 
 
 def trained_on(source: Source) -> frozenset[str] | None:
@@ -61,28 +55,17 @@ def trained_on(source: Source) -> frozenset[str] | None:
 
 def _find(weights: str) -> Source:
     source = checkpoints.find(weights, HUB)
-    if recognise(source) is None:
-        raise UsageError(f"{source.path} is not an EdgeTAM checkpoint: {checkpoints.description(source)}")
+    checkpoints.require(source, recognise(source), "an EdgeTAM")
     return source
 
 
-class EdgeTamModel(SquareSamModel):
+class EdgeTamModel(Sam2Model):
     """An EdgeTAM for images, satisfying :class:`sambench.core.model.Model`."""
 
     adapter = "edgetam 1"
 
-    def __init__(
-        self, source: Source, found: WeightsInfo, options: Sam2Options, device: str, encode_batch: int
-    ) -> None:
-        # Here, not at the top: transformers takes seconds to import.
+    @staticmethod
+    def empty(config: Mapping[str, Any], dynamic_multimask: bool) -> Any:
         from sambench.models.sam2.edgetam_network import EdgeTamNetwork
 
-        config: Mapping[str, Any] = source.config() or {}
-        with torch.device("meta"):
-            network = EdgeTamNetwork(config, options.dynamic_multimask)
-        checkpoints.fill(network, sam2_weights.translated(sam2_weights.read(source)), source.path, found.name)
-        super().__init__(network, network.input(), found, options, device, encode_batch)
-
-    def maps(self, pixels: Tensor) -> Sequence[Tensor]:
-        found: Sequence[Tensor] = self.network.maps(pixels)
-        return found
+        return EdgeTamNetwork(config, dynamic_multimask)

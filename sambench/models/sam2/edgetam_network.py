@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from transformers.models.sam2.configuration_sam2 import Sam2VisionConfig
 from transformers.models.sam2.modeling_sam2 import Sam2VisionNeck
 
+from sambench.models.sam.tiny_vit import ConvNorm
 from sambench.models.sam2.sam2_network import PromptNetwork, plain
 
 WIDTHS = (48, 96, 192, 384)
@@ -68,18 +69,11 @@ class RepVit(nn.Module):
         return stages
 
 
-class _ConvNorm(nn.Sequential):
-    def __init__(self, width: int, out: int, kernel: int = 1, stride: int = 1, groups: int = 1) -> None:
-        super().__init__()
-        self.add_module("c", nn.Conv2d(width, out, kernel, stride, kernel // 2, groups=groups, bias=False))
-        self.add_module("bn", nn.BatchNorm2d(out))
-
-
 class _Stem(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.conv1 = _ConvNorm(3, width // 2, 3, 2)
-        self.conv2 = _ConvNorm(width // 2, width, 3, 2)
+        self.conv1 = ConvNorm(3, width // 2, 3, 2)
+        self.conv2 = ConvNorm(width // 2, width, 3, 2)
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.conv2(nn.functional.gelu(self.conv1(x)))
@@ -101,8 +95,8 @@ class _Downsample(nn.Module):
     def __init__(self, before: int, width: int) -> None:
         super().__init__()
         self.pre_block = _Block(before, excited=False)
-        self.spatial_downsample = _ConvNorm(before, before, 3, 2, groups=before)
-        self.channel_downsample = _ConvNorm(before, width)
+        self.spatial_downsample = ConvNorm(before, before, 3, 2, groups=before)
+        self.channel_downsample = ConvNorm(before, width)
         self.ffn = _Mlp(width)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -127,8 +121,8 @@ class _Block(nn.Module):
 class _TokenMixer(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.conv = _ConvNorm(width, width, 3, groups=width)
-        self.conv1 = _ConvNorm(width, width, groups=width)
+        self.conv = ConvNorm(width, width, 3, groups=width)
+        self.conv1 = ConvNorm(width, width, groups=width)
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.conv(x) + self.conv1(x) + x
@@ -152,8 +146,8 @@ class _SqueezeExcite(nn.Module):
 class _Mlp(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.conv1 = _ConvNorm(width, 2 * width)
-        self.conv2 = _ConvNorm(2 * width, width)
+        self.conv1 = ConvNorm(width, 2 * width)
+        self.conv2 = ConvNorm(2 * width, width)
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.conv2(nn.functional.gelu(self.conv1(x)))

@@ -6,27 +6,22 @@ Answers equal those of the released image predictor, SAM2ImagePredictor as ``bui
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor
 
-from sambench.errors import UsageError
 from sambench.models.cards import WeightsInfo
 from sambench.models.common import checkpoints
 from sambench.models.common.checkpoints import Source
 from sambench.models.common.image_model import EncoderOptions
-from sambench.models.families.sam2 import TRAINED_ON
+from sambench.models.families.sam2 import CARDS, TRAINED_ON
 from sambench.models.sam.transformers_sam import SquareSamModel
 from sambench.models.sam2 import sam2_weights
 from sambench.models.sam2.sam2_weights import Held
 
-HUB = {
-    f"{version}_hiera_{size}": f"facebook/{version}-hiera-{size.replace('_', '-')}"
-    for version in ("sam2", "sam2.1")
-    for size in ("tiny", "small", "base_plus", "large")
-}
+HUB = {card.name: card.hub for card in CARDS}
 """The authors' weights on the Hugging Face hub."""
 FILES = frozenset(f"{name}.pt" for name in HUB)
 """The authors' names of their files."""
@@ -49,18 +44,15 @@ def recognise(source: Source) -> str | None:
 
 
 def locate(name: str | None, options: Sam2Options) -> WeightsInfo:
-    """Finds the weights and digests them. ``name``: what they are to be, or None for what they say.
-
-    Raises UsageError if they cannot be found or read, or are of another architecture.
-    """
+    """As :class:`sambench.models.cards.Adapter` says."""
     source, held = _find(options.weights, name)
     return _found(source, held, name)
 
 
 def load(name: str, options: Sam2Options, device: str, encode_batch: int = 0) -> Sam2Model:
-    """The model on a device. ``encode_batch``: 0 for what suits the device."""
+    """As :class:`sambench.models.cards.Adapter` says."""
     source, held = _find(options.weights, name)
-    return Sam2Model(source, held, _found(source, held, name), options, device, encode_batch)
+    return Sam2Model(source, held.config, _found(source, held, name), options, device, encode_batch)
 
 
 def trained_on(source: Source) -> frozenset[str] | None:
@@ -72,11 +64,10 @@ def _find(weights: str, name: str | None) -> tuple[Source, Held]:
     """The source that is named, and what it holds, which is ``name`` if that is given."""
     source = checkpoints.find(weights, HUB.get(name or "", ""))
     held = _held(source)
-    if held is None:
-        raise UsageError(f"{source.path} is not a SAM 2 checkpoint: {checkpoints.description(source)}")
-    if name is not None and not held.is_called(name):
-        raise UsageError(f"{source.path} holds weights of {held.name}, not of {name}: name the model {held.name}")
-    return source, held
+    known = checkpoints.require(source, held, "a SAM 2")
+    if name is not None and not known.is_called(name):
+        checkpoints.refuse_other(source.path, known.name, name)
+    return source, known
 
 
 def _held(source: Source) -> Held | None:
@@ -102,16 +93,23 @@ class Sam2Model(SquareSamModel):
     adapter = "sam2 1"
 
     def __init__(
-        self, source: Source, held: Held, found: WeightsInfo, options: Sam2Options, device: str, encode_batch: int
+        self,
+        source: Source,
+        config: Mapping[str, Any],
+        found: WeightsInfo,
+        options: Sam2Options,
+        device: str,
+        encode_batch: int,
     ) -> None:
-        # Here, not at the top: transformers takes seconds to import.
-        from sambench.models.sam2.sam2_network import Sam2Network
-
         with torch.device("meta"):
-            network = Sam2Network(held.config, options.dynamic_multimask)
+            network = self.empty(config, options.dynamic_multimask)
         checkpoints.fill(network, sam2_weights.translated(sam2_weights.read(source)), source.path, found.name)
         super().__init__(network, network.input(), found, options, device, encode_batch)
 
-    def maps(self, pixels: Tensor) -> Sequence[Tensor]:
-        found: Sequence[Tensor] = self.network.maps(pixels)
-        return found
+    @staticmethod
+    def empty(config: Mapping[str, Any], dynamic_multimask: bool) -> Any:
+        """The network before it has its weights."""
+        # Here, not at the top: transformers takes seconds to import.
+        from sambench.models.sam2.sam2_network import Sam2Network
+
+        return Sam2Network(config, dynamic_multimask)

@@ -5,7 +5,7 @@ Put together from transformers' modules; ``docs/models/sam3.md`` says what was c
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,7 @@ from sambench.errors import UsageError
 from sambench.models.cards import WeightsInfo
 from sambench.models.common import checkpoints
 from sambench.models.common.checkpoints import Source
-from sambench.models.common.coded_masks import CodedMasks, MaskFilter
 from sambench.models.common.exact import exact_convolutions
-from sambench.models.common.logit_windows import LogitWindow
 from sambench.models.sam.sam import SamPrediction
 from sambench.models.sam.sam_frame import Frame
 from sambench.models.sam.transformers_sam import PromptedView, SquareSamModel
@@ -67,21 +65,19 @@ def recognise(source: Source) -> str | None:
 
 
 def locate(name: str | None, options: Sam3Options) -> WeightsInfo:
-    """Finds the weights and digests them. Raises UsageError if they cannot be found or read, or are of another
-    architecture."""
+    """As :class:`sambench.models.cards.Adapter` says."""
     source = _find(options.weights)
     return WeightsInfo(NAME, str(source.path), source.digest(), None)
 
 
 def load(name: str, options: Sam3Options, device: str, encode_batch: int = 0) -> Sam3Model:
-    """The model on a device. ``encode_batch``: 0 for what suits the device."""
+    """As :class:`sambench.models.cards.Adapter` says."""
     return Sam3Model(_find(options.weights), locate(name, options), options, device, encode_batch)
 
 
 def _find(weights: str) -> Source:
     source = checkpoints.find(weights, HUB)
-    if recognise(source) is None:
-        raise UsageError(f"{source.path} is not a SAM 3 checkpoint: {checkpoints.description(source)}")
+    checkpoints.require(source, recognise(source), "a SAM 3")
     if source.config() is None:
         raise UsageError(
             f"{source.path}: SAM 3 is loaded from a folder with config.json and model.safetensors, which {HUB} on the "
@@ -150,10 +146,9 @@ class Sam3Model(SquareSamModel):
         return *view.features, view.encoded
 
     def prediction(self, frame: Frame, low: Tensor, scores: Tensor) -> Prediction:
-        raw = SamPrediction(frame, low, scores)
-        if not self.options.fill_holes:
-            return raw
-        return FilledPrediction(SamPrediction(frame, filled(low, self.options.fill_holes), scores), raw)
+        seen = filled(low, self.options.fill_holes) if self.options.fill_holes else low
+        # Holes are handed back as they are.
+        return SamPrediction(frame, seen, scores, low)
 
     @property
     def phrases(self) -> Phrases:
@@ -224,37 +219,6 @@ class Sam3View(PromptedView):
 
     def judge(self, phrase: str, masks: Sequence[Mask], predicted: NDArray[np.float32]) -> Judged:
         return most_confident(masks, predicted)
-
-
-class FilledPrediction:
-    """Masks without small holes, which are handed back with them."""
-
-    def __init__(self, seen: SamPrediction, raw: SamPrediction) -> None:
-        self._seen, self._raw = seen, raw
-
-    @property
-    def scores(self) -> NDArray[np.float32]:
-        return self._raw.scores
-
-    def masks(self, which: Sequence[tuple[int, int]]) -> list[Mask]:
-        """The masks of (prompt, candidate) pairs at the original size, foreground where the logit is above 0."""
-        return self._seen.masks(which)
-
-    def logits(self, which: Sequence[tuple[int, int]], margin: int) -> Iterator[LogitWindow]:
-        """As :meth:`sambench.models.common.logit_windows.SoftPrediction.logits` says."""
-        return self._seen.logits(which, margin)
-
-    def boxes(self) -> NDArray[np.int64]:
-        """``(N, M, 4)`` xyxy pixels, right and bottom exclusive, zeros for an empty mask."""
-        return self._seen.boxes()
-
-    def coded(self, wanted: MaskFilter) -> CodedMasks:
-        """As :class:`sambench.models.common.coded_masks.CodedPrediction` says."""
-        return self._seen.coded(wanted)
-
-    def feedback(self, chosen: Sequence[tuple[int, int]]) -> Tensor:
-        """``(len(chosen), g, g)`` logits, not thresholded."""
-        return self._raw.feedback(chosen)
 
 
 def filled(low: Tensor, area: int) -> Tensor:

@@ -18,6 +18,7 @@ from sambench.core.mask import Image, Mask
 from sambench.core.model import Model, Prediction, Prompts, View
 from sambench.metrics.iou import counts
 from sambench.models.cards import WeightsInfo
+from sambench.models.common.text_answers import Answer, TextAnswers
 
 WRONG_POINT = np.float32(2)
 """What a candidate's score loses for each point that it gets wrong: more than scores, which are cosines or
@@ -233,43 +234,6 @@ class Hits:
         positive = labels[real] == 1
         spoiled = (inside & ~positive).sum(axis=1)
         return cls((inside != positive).sum(axis=1), spoiled, bool(positive.any()))
-
-
-@dataclass(frozen=True, eq=False)
-class Answer:
-    """The candidates of one phrase, best first; as :class:`Named` otherwise."""
-
-    masks: Sequence[Mask]
-    scores: NDArray[np.float32]
-    instances: NDArray[np.bool_]
-    presence: float
-    note: str
-
-
-class TextAnswers:
-    """The answers to N phrases about an image of ``size`` ``(H, W)``, see :class:`sambench.core.model.TextPrediction`.
-    ``limit``: candidates of a phrase, None for all."""
-
-    def __init__(self, size: tuple[int, int], answers: Sequence[Answer], limit: int | None) -> None:
-        self.size = size
-        self._masks = [answer.masks for answer in answers]
-        width = max([1, *(len(answer.scores) for answer in answers)]) if limit is None else limit
-        self.scores = np.zeros((len(answers), width), np.float32)
-        self.instances = np.zeros((len(answers), width), np.bool_)
-        for n, answer in enumerate(answers):
-            held = min(width, len(answer.scores))
-            self.scores[n, :held] = answer.scores[:held]
-            self.scores[n, held:] = min(0.0, float(answer.scores[held - 1])) if held else 0.0
-            self.instances[n, :held] = answer.instances[:held]
-        self.presence = np.array([answer.presence for answer in answers], np.float32)
-        self.notes = [answer.note for answer in answers]
-
-    def masks(self, which: Sequence[tuple[int, int]]) -> list[Mask]:
-        """The masks of (prompt, candidate) pairs, empty where a phrase has no such candidate."""
-        return [self._masks[n][m] if m < len(self._masks[n]) else Mask.empty(self.size) for n, m in which]
-
-    def feedback(self, chosen: Sequence[tuple[int, int]]) -> None:
-        """None: a phrase takes no mask along."""
 
 
 def apart(masks: Sequence[Mask], order: Sequence[int]) -> list[int]:

@@ -19,7 +19,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sambench.errors import UsageError
+from sambench.core.dataset import Sample
+from sambench.errors import DataError, UsageError
+from sambench.metrics import run_lengths
+from sambench.metrics.run_lengths import RunLengths
 from sambench.readers.index_cache import Arrays, cached
 from sambench.readers.json.spans import JsonFile, open_json
 
@@ -147,6 +150,18 @@ class Results:
 
     def _given(self, key: str) -> int:
         return int(self.found["given"][_OPTIONAL.index(key)])
+
+
+def own_masks(sample: Sample, found: Detections, called: str) -> RunLengths:
+    """The masks that detections of an image came with, ``called`` so in messages. Raises DataError."""
+    try:
+        return run_lengths.from_codes(found.segmentations or (), sample.size)
+    except run_lengths.BadCodesError as error:
+        first = found.places[error.places[0]]
+        raise DataError(
+            f"image {sample.id}: {len(error.places)} of {len(found)} {called} cannot be used (first: entry {first} of "
+            f"the file, {error})"
+        ) from None
 
 
 def load(path: Path) -> Results:
