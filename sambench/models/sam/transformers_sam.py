@@ -104,10 +104,10 @@ class PromptedView(View):
         """As many prompts as are decoded at once, from ``start`` on."""
         part = slice(start, start + self.model.prompt_batch)
         device, masks = self.model.device, None
-        placed = (None if one is None else one[part].to(device) for one in self.frame.prompts(prompts))
+        points, labels, boxes = (None if one is None else one[part].to(device) for one in self.frame.prompts(prompts))
         if prompts.mask_logits is not None:
             masks = torch.as_tensor(prompts.mask_logits[part], dtype=torch.float32, device=device)[:, None]
-        return Asked(min(self.model.prompt_batch, len(prompts) - start), *placed, masks)
+        return Asked(min(self.model.prompt_batch, len(prompts) - start), points, labels, boxes, masks)
 
 
 class SquareSamModel(PromptedModel):
