@@ -94,7 +94,7 @@ def changed(change: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
     ("content", "message"),
     [
         ([{"image_id": 1, "score": 0.5}], "file of results"),
-        ("text", "no object"),
+        ("text", "not an object"),
         (changed(lambda c: c.pop("images")), "no list 'images'"),
         (changed(lambda c: c.pop("annotations")), "no list 'annotations'"),
         (changed(lambda c: c.update(annotations={})), "no list 'annotations'"),

@@ -207,5 +207,5 @@ def test_what_is_no_database_is_one_line(tmp_path: Path) -> None:
 def test_a_database_of_something_else_is_refused(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / FILE) as connection:
         connection.execute("CREATE TABLE recipes (cake TEXT)")
-    with pytest.raises(UsageError, match="no study of this version"):
+    with pytest.raises(UsageError, match="not a study of this version"):
         Storage(tmp_path)

@@ -510,9 +510,9 @@ def test_what_a_row_is_called_names_the_boxes(two: Path, tmp_path: Path) -> None
     entries = [result(1, [10, 10, 20, 10])]
     first = task(boxes=write_json(tmp_path / "vitdet.json", entries))
     second = task(boxes=write_json(tmp_path / "other.json", [*entries, *entries]))
-    assert first.signature.startswith(f"boxes:vitdet.json@{first._boxes.digest[:8]}|")
+    assert first.signature.startswith(f"boxes:vitdet.json@{first._source.results.digest[:8]}|")
     assert first.signature != second.signature
-    assert first.inputs == {"boxes": f"sha256:{first._boxes.digest}"}
+    assert first.inputs == {"boxes": f"sha256:{first._source.results.digest}"}
     assert task(boxes=write_json(tmp_path / "copy.json", entries)).inputs == first.inputs
     assert (task().inputs, task().signature.split("|")[0]) == ({}, "boxes:truth")
 
