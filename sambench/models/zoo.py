@@ -64,7 +64,9 @@ class LocatedModel:
     def load(self, device: str, encode_batch: int) -> Model:
         """The model, ready on ``device``, encoding ``encode_batch`` images at once."""
         if self.adapter:
-            return adapter(self.adapter).load(self.name, self.options, device, encode_batch)
+            made = adapter(self.adapter).load(self.name, self.options, device, encode_batch)
+            # A family of a user's own may derive from nothing.
+            return made if isinstance(made, Model) else AdaptedModel(made, self.name, self.weights_digest)
         return _user_model(self.reference, self.name, self.weights_digest, device)
 
 
