@@ -244,6 +244,11 @@ class CocoReader:
     fill: Fill = masks.from_polygons
     read: Callable[[Path, tuple[int, int]], Image] = read_image
 
+    def __post_init__(self) -> None:
+        # Options are checked where they are built; a user's plugin may hand over any text.
+        if self.missing_images not in ("error", "exclude"):
+            raise UsageError(f"dataset.missing_images is 'error' or 'exclude', not {self.missing_images!r}")
+
     @cached_property
     def file(self) -> CocoFile:
         if not self.annotations.exists():

@@ -38,7 +38,7 @@ from sambench.models.edges.edge_map import (
 from sambench.models.region_tree.region_tree import RegionTree
 from sambench.models.sam.sam import SamOptions, SamPrediction, SamView, load_checkpoint
 from sambench.plugins import options
-from sambench.types import Mask, Prompts
+from sambench.types import Mask, Prompts, View
 
 DEFAULT = EdgeMapOptions()
 POINTS = frozenset({"points", "multimask"})
@@ -484,9 +484,12 @@ def test_a_map_that_is_thin_is_left_alone() -> None:
 # Models ---------------------------------------------------------------------------------------------------------------
 
 
-class OwnEdges:
+class OwnEdges(View):
     def __init__(self, own: Any) -> None:
         self.own = own
+
+    def predict(self, prompts: Prompts, *, multimask: bool) -> Any:
+        raise AssertionError("a model with edges is not prompted")
 
     def edges(self) -> Any:
         return self.own
@@ -494,7 +497,7 @@ class OwnEdges:
 
 def test_a_model_with_edges_is_asked_for_them() -> None:
     own = np.random.default_rng(0).random((6, 8))
-    found = strength_from_view(OwnEdges(own), (6, 8), DEFAULT, {"edges", "points"})  # type: ignore[arg-type]
+    found = strength_from_view(OwnEdges(own), (6, 8), DEFAULT, {"edges", "points"})
     np.testing.assert_array_equal(found.strength, own.astype(np.float32))
     assert (found.thin, found.masks, found.prompts) == (False, 0, 0)
     view = OwnEdges(own)

@@ -211,7 +211,7 @@ def test_negatives_follow_from_seed_image_and_class_alone() -> None:
 
 def test_negatives_need_names() -> None:
     made = task(negatives=1)
-    unnamed = type("Unnamed", (), {"card": type("Card", (), {"classes": ()})})()
+    unnamed = type("Unnamed", (), {"card": type("Card", (), {"classes": ()}), "categories": None})()
     with pytest.raises(UsageError, match=r"dataset toy does not name its classes.*leave task\.negatives at 0"):
         made.prepare(unnamed, "toy")
     task().prepare(unnamed, "toy")
