@@ -18,6 +18,7 @@ from sambench.models import zoo
 from sambench.models.common import checkpoints
 from sambench.models.sam2 import sam2, sam2_weights
 from sambench.models.sam2.sam2 import Sam2Options
+from sambench.plugins import options
 from sambench.types import Prompts
 
 __all__ = ["one_thread", "sam2_folder"]
@@ -213,5 +214,5 @@ def test_crops_are_images_of_their_own(tiny: sam2.Sam2Model) -> None:
 
 
 def test_options() -> None:
-    with pytest.raises(ValueError, match="negative"):
-        Sam2Options(prompt_batch=-1)
+    with pytest.raises(UsageError, match=r"model\.prompt_batch=-1: must be an integer, at least 0"):
+        options.build(Sam2Options, {"prompt_batch": "-1"}, "model")

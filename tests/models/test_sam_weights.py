@@ -19,6 +19,7 @@ from torch import Tensor
 from sambench.errors import UsageError
 from sambench.models import zoo
 from sambench.models.sam import sam, sam_weights
+from sambench.plugins import options
 
 State = dict[str, Tensor]
 
@@ -266,5 +267,5 @@ def test_hub_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_negative_prompt_batch() -> None:
-    with pytest.raises(ValueError, match="negative"):
-        sam.SamOptions(prompt_batch=-1)
+    with pytest.raises(UsageError, match=r"model\.prompt_batch=-1: must be an integer, at least 0"):
+        options.build(sam.SamOptions, {"prompt_batch": "-1"}, "model")

@@ -719,7 +719,7 @@ def test_a_tokenizer_that_cannot_be_had(folders: Mapping[str, Path], monkeypatch
             {"templates": "a photo"},
             "model.templates=a photo: must be a text, with {} in each template",
         ),
-        ("clip_sam", {"crop_scale": "0.5"}, "model.crop_scale=0.5: must be a number, at least 1"),
+        ("clip_sam", {"crop_scale": "0.5"}, "model.crop_scale=0.5: must be a number, finite and at least 1"),
         ("clip_sam", {"threshold": "1.5"}, "model.threshold=1.5: must be a number, at least 0 and at most 1"),
         ("clip_sam", {"crop_batch": "-1"}, "model.crop_batch=-1: must be an integer, at least 0"),
         ("clip_sam", {"points_per_side": "0"}, "model.points_per_side=0: must be an integer, at least 1"),
