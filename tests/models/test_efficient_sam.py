@@ -21,6 +21,7 @@ from sambench.models.sam import efficient_sam, mobile_sam, sam
 from sambench.models.sam.efficient_sam import EfficientSamModel, Options
 from sambench.models.sam.efficient_sam_network import EfficientSam
 from sambench.models.zoo import ZOO, locate
+from sambench.plugins import options
 from sambench.types import Prompts
 
 __all__ = ["one_thread"]
@@ -123,8 +124,8 @@ def test_other_weights_are_refused_naming_both(tmp_path: Path) -> None:
 def test_no_file_named() -> None:
     with pytest.raises(UsageError, match=r"efficient_sam_vits\.pt with --set model\.weights=FILE"):
         efficient_sam.locate("efficient_sam_s", Options())
-    with pytest.raises(ValueError, match="negative"):
-        Options(prompt_batch=-1)
+    with pytest.raises(UsageError, match=r"model\.prompt_batch=-1: must be an integer, at least 0"):
+        options.build(Options, {"prompt_batch": "-1"}, "model")
 
 
 def test_what_the_model_does_not_take(small: Any) -> None:

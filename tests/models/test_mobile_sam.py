@@ -18,6 +18,7 @@ from sambench.models.common import checkpoints
 from sambench.models.sam import mobile_sam, sam
 from sambench.models.sam.mobile_sam import MobileSamModel, Options
 from sambench.models.zoo import ZOO, locate
+from sambench.plugins import options
 from sambench.types import Prompts
 
 __all__ = ["one_thread"]
@@ -172,8 +173,8 @@ def test_a_shallower_encoder_does_not_fit(tmp_path: Path) -> None:
 def test_no_file_named() -> None:
     with pytest.raises(UsageError, match=r"mobile_sam\.pt with --set model\.weights=FILE"):
         mobile_sam.locate("mobile_sam", Options())
-    with pytest.raises(ValueError, match="negative"):
-        Options(prompt_batch=-1)
+    with pytest.raises(UsageError, match=r"model\.prompt_batch=-1: must be an integer, at least 0"):
+        options.build(Options, {"prompt_batch": "-1"}, "model")
 
 
 def test_one_answer_and_the_same_bits_whatever_else_is_asked(small: Any) -> None:
