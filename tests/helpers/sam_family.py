@@ -1,5 +1,5 @@
 """Weights, images and prompts for the models of SAM's family, the same wherever they are made: what was computed with
-the released code from them is kept in ``tests/data``."""
+the released code from them is kept in ``tests/stored``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sambench.types import Prompts, View
 
 DATA = STORED
 LIMIT = 32
-"""SAM 2 clips logits to this before it answers them, and so does every released predictor's comparison here."""
+"""SAM 2 clips low-resolution logits to this before it answers them; those of all models are compared so."""
 LOOK = (((300, 431), 1),)
 """The first four cases of the first image: enough to find a mistake."""
 
